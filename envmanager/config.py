@@ -1,0 +1,92 @@
+"""Writes ``config.json``, the contract with the node scripts; `ga3_nodes.home` reads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from envmanager.paths import APP, NODE_PACKAGE, DataFolder, discard
+from ga3_nodes import __version__, home, locks
+
+
+def change(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
+    """Let `edit` change the modules of ``config.json``, and replace the file atomically.
+
+    Raises
+    ------
+    ConfigError
+        The file is damaged or of a newer schema; it is left as it is.
+    """
+    data.root.mkdir(parents=True, exist_ok=True)
+    with locks.FileLock(data.root / "config.lock"):
+        config = home.read_config(data.root)
+        edit(config["modules"])
+        config |= {
+            "schema": home.SCHEMA,
+            "app_version": __version__,
+            "client_dir": data.relative(publish_client(data)),
+            "manager": manager_command(),
+        }
+        write_atomically(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+
+
+def manager_command() -> list[str]:
+    """Return the command that starts the CLI, for nodes that ask it to do something."""
+    return [str(APP / ("run.cmd" if sys.platform == "win32" else "run"))]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old text or the new one, whatever happens."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        home.patiently(lambda: temporary.replace(path), seconds=10.0)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def publish_client(data: DataFolder) -> Path:
+    """Copy the package that node scripts import into the data folder; return the folder above it.
+
+    A copy for each version of its code: node scripts depend on the data folder alone, and a NIS
+    that runs keeps the files that it has imported.
+    """
+    folder = data.clients / _digest(NODE_PACKAGE)
+    if not folder.is_dir():
+        temporary = data.clients / f"{folder.name}.{os.getpid()}.tmp"
+        copy_node_package(temporary)
+        temporary.rename(folder)
+        _keep_newest(data, folder)
+    return folder
+
+
+def copy_node_package(folder: Path) -> None:
+    """Copy the client and host code (not the stand-in, not the templates) below `folder`."""
+    target = folder / NODE_PACKAGE.name
+    target.mkdir(parents=True, exist_ok=True)
+    for source in NODE_PACKAGE.glob("*.py"):
+        shutil.copyfile(source, target / source.name)
+
+
+def _digest(package: Path) -> str:
+    digest = hashlib.sha256()
+    for source in sorted(package.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _keep_newest(data: DataFolder, current: Path) -> None:
+    """Keep the present copy and the one before: a NIS that runs may import from it again."""
+    others = [path for path in data.clients.iterdir() if path != current]
+    others.sort(key=lambda path: path.stat().st_mtime)
+    for path in others[:-1]:
+        discard(path, data.trash)

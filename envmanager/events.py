@@ -1,0 +1,67 @@
+"""What long work tells its caller, and how the caller stops it. Plain values, no threads, no Qt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from envmanager.errors import Cancelled
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A new step of the work has begun: a stable `name` and a `title` for people."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the present stage is, in bytes."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a tool's output, for the log."""
+
+    text: str
+
+
+Event = Stage | Progress | LogLine
+Report = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Report to nobody."""
+
+
+class CancelToken:
+    """A wish to stop that one thread expresses and another obeys."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the work to stop."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work shall stop."""
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Stop here if asked to.
+
+        Raises
+        ------
+        Cancelled
+            Somebody called `cancel`.
+        """
+        if self.cancelled:
+            raise Cancelled("The work was cancelled.", "Nothing was changed.")

@@ -1,0 +1,254 @@
+"""Builds one generation of a module's environment: aside, complete, and tested.
+
+``envs/<module>/<n>/`` holds all that a call runs: the virtual environment and copies of the
+module's files and of the host, so that an upgrade of the app changes no published environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from envmanager import config, lockfile, process
+from envmanager.catalog import Module
+from envmanager.errors import CatalogError, InstallFailed
+from envmanager.events import CancelToken, LogLine, Progress, Report, Stage
+from envmanager.paths import DataFolder, venv_python
+from envmanager.uv import Uv
+from ga3_nodes import __version__, spawn
+
+MANIFEST = "manifest.json"
+_COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
+_DOWNLOADED = re.compile(r"^\s*Downloaded (\S+)")
+
+
+@dataclass
+class Build:
+    """The work of building one generation.
+
+    Attributes
+    ----------
+    timings : dict of float
+        Seconds that each stage took.
+    """
+
+    module: Module
+    number: int
+    data: DataFolder
+    uv: Uv
+    report: Report
+    cancel: CancelToken
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> Path:
+        """The generation's folder."""
+        return self.data.generation(self.module.name, self.number)
+
+    @property
+    def python(self) -> Path:
+        """The environment's interpreter."""
+        return venv_python(self.folder / ".venv")
+
+    def run(self, python: str = "") -> dict[str, Any]:
+        """Build and test; return the manifest, which is written last of all.
+
+        Parameters
+        ----------
+        python : str
+            A version or a path; by default what the module's ``pyproject.toml`` requires.
+
+        Raises
+        ------
+        GA3EnvError
+            The build failed or was cancelled; the caller removes the folder.
+        """
+        request = python or self.uv.settings.python or requires_python(self.module)
+        self._stage("prepare", "Preparing the environment", lambda: self._prepare(request))
+        self._stage("resolve", "Resolving the packages", self._resolve)
+        wheels = lockfile.check(self.folder / "requirements.lock", self.folder / "pylock.toml")
+        self._stage("install", "Downloading and installing", lambda: self._install(wheels))
+        self._stage("warm-up", "Importing for the first time", self._warm_up)
+        self._stage("self-test", "Testing the module", self._selftest)
+        return self._write_manifest(wheels)
+
+    def _stage(self, name: str, title: str, work: Any) -> None:
+        self.cancel.check()
+        self.report(Stage(name, title))
+        started = time.perf_counter()
+        work()
+        self.timings[name] = round(time.perf_counter() - started, 3)
+
+    def _prepare(self, request: str) -> None:
+        self.folder.mkdir(parents=True)
+        for name in _COPIED:
+            source = self.module.folder / name
+            if not source.is_file():
+                raise CatalogError(
+                    f"The module {self.module.name} lacks {source}.", "See docs/modules.md."
+                )
+            shutil.copyfile(source, self.folder / name)
+        config.copy_node_package(self.folder)
+        declaration = json.dumps(self.module.declaration(), indent=2, ensure_ascii=False)
+        (self.folder / "module.json").write_text(declaration, "utf-8")
+        self.uv.make_venv(self.folder / ".venv", request)
+
+    def _resolve(self) -> None:
+        lock = self.folder / "requirements.lock"
+        self.uv.resolve(lock, self.python, self.folder / "pylock.toml")
+
+    def _install(self, wheels: list[lockfile.Wheel]) -> None:
+        sizes = {wheel.package: wheel.size for wheel in wheels}
+        total, done = sum(sizes.values()), 0
+        self.report(Progress(0, total))
+
+        def on_line(line: str) -> None:
+            # uv has no other progress; a line that reads differently costs a step of the bar only.
+            nonlocal done
+            if match := _DOWNLOADED.match(line):
+                done += sizes.get(match[1], 0)
+                self.report(Progress(done, total))
+            self.report(LogLine(line))
+
+        self.uv.sync(self.folder / "pylock.toml", self.python, on_line)
+        self.report(Progress(total, total))
+
+    def _warm_up(self) -> None:
+        """Import what the module needs: proves that it loads, and writes the .pyc files."""
+        self.uv.check(self.python)
+        self._run_python(
+            "-c", "import " + ", ".join(self.module.imports), what="import its packages"
+        )
+
+    def _selftest(self) -> None:
+        host = self.folder / "ga3_nodes" / "host.py"
+        self._run_python(host, self.folder, "--selftest", what="pass its self-test")
+
+    def _run_python(self, *arguments: str | Path, what: str) -> None:
+        """Run the environment's interpreter just as a worker is run."""
+        finished = process.run(
+            [self.python, "-s", "-X", "utf8", *arguments],
+            cwd=self.folder,
+            env=spawn.worker_environment(self.module.env),
+            inherit=False,
+            cancel=self.cancel,
+        )
+        for line in finished.stdout.splitlines():
+            self.report(LogLine(line))
+        if finished.exit_code:
+            raise InstallFailed(
+                f"The new environment of {self.module.name} could not {what}.",
+                "Nothing was changed. Try again; if it stays so, report it with the details.",
+                details={
+                    "exit_code": finished.exit_code,
+                    "log_tail": (finished.stdout + finished.stderr)[-4000:],
+                },
+            )
+
+    def _write_manifest(self, wheels: list[lockfile.Wheel]) -> dict[str, Any]:
+        manifest = {
+            "schema": 1,
+            "module": self.module.name,
+            "version": self.module.version,
+            "generation": self.number,
+            "app_version": __version__,
+            "lock_sha256": sha256(self.module.lock),
+            "source_sha256": source_sha256(self.module),
+            "uv": self.uv.version(),
+            "python": _home_of(self.folder / ".venv"),
+            "backend": "cpu",
+            "packages": {wheel.package: wheel.version for wheel in wheels},
+            "download_bytes": sum(wheel.size for wheel in wheels),
+            "disk": disk_use(self.folder),
+            "timings_s": self.timings,
+            "selftest": "passed",
+            "finished": time.time(),
+        }
+        config.write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        return manifest
+
+    def entry(self) -> dict[str, Any]:
+        """Return the module's part of ``config.json``."""
+        return {
+            "version": self.module.version,
+            "generation": self.number,
+            "dir": self.data.relative(self.folder),
+            "python": self.data.relative(self.python),
+            "state": "ready",
+            "backend": "cpu",
+            "device": "cpu",
+            "functions": self.module.functions,
+            "idle_timeout_s": self.module.idle_timeout_s,
+            "env": self.module.env,
+        }
+
+
+def requires_python(module: Module) -> str:
+    """Return ``requires-python`` of the module's ``pyproject.toml``.
+
+    Raises
+    ------
+    CatalogError
+        The file is missing or broken.
+    """
+    path = module.folder / "pyproject.toml"
+    try:
+        return str(tomllib.loads(path.read_text("utf-8"))["project"]["requires-python"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CatalogError(
+            f"{path}: project.requires-python cannot be read ({error!r}).", "Correct the file."
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def source_sha256(module: Module) -> str:
+    """Return one sha256 over all files of the module that a generation copies."""
+    digest = hashlib.sha256()
+    for name in _COPIED:
+        path = module.folder / name
+        digest.update(name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
+    return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return a generation's manifest, or None where the generation is not complete."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return manifest if isinstance(manifest, dict) else None
+
+
+def disk_use(folder: Path) -> dict[str, int]:
+    """Return bytes of the folder's own files and of those shared by hard links.
+
+    Not from `os.scandir`, whose entries have no link count on Windows.
+    """
+    own = shared = 0
+    for path in folder.rglob("*"):
+        state = path.lstat()
+        if not path.is_file() or path.is_symlink():
+            continue
+        if state.st_nlink > 1:
+            shared += state.st_size
+        else:
+            own += state.st_size
+    return {"own": own, "shared": shared}
+
+
+def _home_of(venv: Path) -> str:
+    for line in (venv / "pyvenv.cfg").read_text("utf-8").splitlines():
+        if line.startswith("version_info"):
+            return line.partition("=")[2].strip()
+    return ""

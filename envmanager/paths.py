@@ -1,0 +1,121 @@
+"""Where things lie: in the data folder, in the app's own folder, and in a virtual environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ga3_nodes import home
+
+APP = Path(__file__).resolve().parent.parent
+SHIPPED_MODULES = APP / "modules"
+NODE_PACKAGE = APP / "ga3_nodes"
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """The data folder: environments, caches and everything else that users own."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The contract with the node scripts."""
+        return self.root / "config.json"
+
+    @property
+    def settings(self) -> Path:
+        """The user's settings."""
+        return self.root / "settings.toml"
+
+    @property
+    def user_modules(self) -> Path:
+        """Modules that the user made or added."""
+        return self.root / "modules"
+
+    @property
+    def python(self) -> Path:
+        """Interpreters that uv manages."""
+        return self.root / "python"
+
+    @property
+    def trash(self) -> Path:
+        """What could not be deleted yet, because Windows has it open."""
+        return self.root / "trash"
+
+    @property
+    def clients(self) -> Path:
+        """Copies of the client package that the node scripts import."""
+        return self.root / "client"
+
+    @property
+    def node_hosts(self) -> Path:
+        """Small environments in which the stand-in for NIS runs node scripts."""
+        return self.root / "standin"
+
+    @property
+    def uv_cache(self) -> Path:
+        """The cache of uv: on the volume of the environments, so that uv can hard-link."""
+        chosen = os.environ.get("UV_CACHE_DIR")
+        return Path(chosen) if chosen else self.root / "uv-cache"
+
+    def module(self, name: str) -> Path:
+        """The folder of a module's generations."""
+        return self.root / "envs" / name
+
+    def generation(self, name: str, number: int) -> Path:
+        """The folder of one generation."""
+        return self.module(name) / str(number)
+
+    def relative(self, path: Path) -> str:
+        """Return a path as ``config.json`` stores it: relative to the root, with slashes."""
+        return path.relative_to(self.root).as_posix()
+
+
+def data_folder() -> DataFolder:
+    """Return the data folder that this process writes to: GA3ENV_HOME or the user's own."""
+    return DataFolder(home.roots()[0])
+
+
+def uv_binary() -> Path:
+    """Return the pinned uv: GA3ENV_UV, else the one that the set-up put into ``external/UV``."""
+    chosen = os.environ.get("GA3ENV_UV")
+    name = "uv.exe" if sys.platform == "win32" else "uv"
+    return Path(chosen) if chosen else APP / "external" / "UV" / name
+
+
+def venv_python(venv: Path) -> Path:
+    """Return the interpreter of a virtual environment."""
+    return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def discard(path: Path, trash: Path) -> None:
+    """Delete a folder: at once out of its place, and from the disk as far as that works now.
+
+    Windows cannot delete what a process has open; `empty_trash` tries again later.
+    """
+    if not path.exists():
+        return
+    trash.mkdir(parents=True, exist_ok=True)
+    grave = trash / f"{path.name}-{os.urandom(6).hex()}"
+    home.patiently(lambda: path.rename(grave), seconds=10.0)
+    shutil.rmtree(grave, ignore_errors=True)
+    _remove_if_empty(trash)
+
+
+def empty_trash(trash: Path) -> None:
+    """Delete what an earlier `discard` could not."""
+    if trash.is_dir():
+        for grave in trash.iterdir():
+            shutil.rmtree(grave, ignore_errors=True)
+        _remove_if_empty(trash)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        pass

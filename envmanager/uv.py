@@ -1,0 +1,154 @@
+"""The few uv commands that the engine needs, each with its traps noted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from envmanager import process
+from envmanager.errors import ToolFailed
+from envmanager.events import CancelToken
+from envmanager.paths import DataFolder, uv_binary
+from envmanager.settings import Settings
+
+
+@dataclass(frozen=True)
+class Uv:
+    """The pinned uv, with the user's settings and the data folder's cache and interpreters."""
+
+    data: DataFolder
+    settings: Settings
+    cancel: CancelToken | None = None
+
+    def version(self) -> str:
+        """Return uv's version."""
+        return self._run("version", "--version", cwd=self.data.root).stdout.split()[1]
+
+    def make_venv(self, venv: Path, python: str) -> None:
+        """Make an empty virtual environment; uv fetches a Python where none of the system fits."""
+        self._run("make the environment", "venv", "--python", python, venv, cwd=venv.parent)
+
+    def resolve(self, lock: Path, python: Path, pylock: Path) -> None:
+        """Resolve a lock for this platform, interpreter and index into a ``pylock.toml``.
+
+        The hashes of the lock are not enforced here: `lockfile.check` does that.
+        """
+        arguments: list[str | Path] = [
+            "pip",
+            "compile",
+            lock,
+            "--generate-hashes",
+            "--format",
+            "pylock.toml",
+        ]
+        arguments += ["--python", python, "-o", pylock, "--no-header", *self._sources()]
+        for file in self._constraint_files(pylock.parent):
+            arguments += ["--constraints", file]
+        self._run("resolve the packages", *arguments, cwd=pylock.parent)
+
+    def sync(self, pylock: Path, python: Path, on_line: Callable[[str], None]) -> None:
+        """Install exactly what a ``pylock.toml`` lists; only wheels, each with its hash."""
+        arguments: list[str | Path] = [
+            "pip",
+            "sync",
+            pylock,
+            "--python",
+            python,
+            "--require-hashes",
+            "--no-build",
+        ]
+        arguments += ["--preview-features", "pylock"]
+        if self.settings.offline:
+            arguments.append("--offline")
+        self._run("install the packages", *arguments, cwd=pylock.parent, on_line=on_line)
+
+    def check(self, python: Path) -> None:
+        """Check that the installed packages fit each other (their metadata alone)."""
+        self._run("check the packages", "pip", "check", "--python", python, cwd=self.data.root)
+
+    def install_into(self, folder: Path, lock: Path, python: Path) -> None:
+        """Install a lock's packages into a plain folder, without an environment."""
+        arguments: list[str | Path] = [
+            "pip",
+            "install",
+            "--target",
+            folder,
+            "--python",
+            python,
+            "-r",
+            lock,
+        ]
+        arguments += ["--require-hashes", "--no-build", *self._sources()]
+        self._run("install the packages", *arguments, cwd=folder.parent)
+
+    def find_python(self, request: str) -> Path | None:
+        """Return an interpreter of the wanted version, or None where there is none."""
+        arguments = ["python", "find", "--no-project", "--system", request]
+        finished = self._finish(*arguments, cwd=self.data.root)
+        return Path(finished.stdout.strip()) if finished.exit_code == 0 else None
+
+    def _sources(self) -> list[str]:
+        arguments = [f"--find-links={place}" for place in self.settings.find_links]
+        arguments += [f"--index={url}" for url in self.settings.extra_index_urls]
+        if self.settings.index_url:
+            arguments.append(f"--default-index={self.settings.index_url}")
+        if self.settings.offline:
+            arguments.append("--offline")
+        return arguments
+
+    def _constraint_files(self, folder: Path) -> list[Path]:
+        if not self.settings.constraints:
+            return []
+        path = folder / "constraints.txt"
+        path.write_text("\n".join(self.settings.constraints) + "\n", "utf-8")
+        return [path]
+
+    def _run(
+        self,
+        task: str,
+        *arguments: str | Path,
+        cwd: Path,
+        on_line: Callable[[str], None] | None = None,
+    ) -> process.Finished:
+        finished = self._finish(*arguments, cwd=cwd, on_line=on_line)
+        if finished.exit_code:
+            raise ToolFailed(
+                f"uv could not {task}: {_reason(finished.stderr)}",
+                "Check the network connection and the settings (proxy, index_url, find_links), "
+                "then run the command again.",
+                details={"exit_code": finished.exit_code, "log_tail": finished.stderr[-4000:]},
+            )
+        return finished
+
+    def _finish(
+        self,
+        *arguments: str | Path,
+        cwd: Path,
+        on_line: Callable[[str], None] | None = None,
+    ) -> process.Finished:
+        binary = uv_binary()
+        if not binary.is_file():
+            raise ToolFailed(
+                f"uv is missing: there is no {binary}.",
+                "Start the app with ./run (Windows: run.cmd), which fetches it.",
+                code="uv_missing",
+            )
+        environment = {
+            "UV_CACHE_DIR": str(self.data.uv_cache),
+            "UV_PYTHON_INSTALL_DIR": str(self.data.python),
+            "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment
+            "UV_NO_PROGRESS": "1",
+        }
+        return process.run(
+            [binary, *arguments], cwd=cwd, env=environment, cancel=self.cancel, on_line=on_line
+        )
+
+
+def _reason(stderr: str) -> str:
+    """Return the part of uv's output that tells the user most: from its ``error:`` line on."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if line.startswith(("error:", "×")):
+            return " ".join(lines[number : number + 4]).removeprefix("error:").strip()[:600]
+    return (lines[-1] if lines else "it gave no reason")[:600]

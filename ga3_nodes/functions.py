@@ -1,0 +1,140 @@
+"""A module's functions: its declaration, the import of its code, and a checked call."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ga3_nodes import params, shm
+from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
+
+
+def read_declaration(folder: Path) -> dict[str, Any]:
+    """Return the module's declaration from ``module.json``, else from ``module.toml``."""
+    try:
+        return dict(json.loads((folder / "module.json").read_text("utf-8")))
+    except FileNotFoundError:
+        import tomllib
+
+        return tomllib.loads((folder / "module.toml").read_text("utf-8"))
+
+
+def load(folder: Path, name: str) -> ModuleType:
+    """Import a Python file of the module's folder under its own name."""
+    path = folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException as error:
+        del sys.modules[name]
+        raise ModuleFailed(
+            f"{path.name} cannot be imported: {type(error).__name__}: {error}.",
+            "Repair or reinstall the module.",
+            code="import_failed",
+            details={"traceback": traceback.format_exc()},
+        ) from error
+    return module
+
+
+def run_function(
+    worker: ModuleType,
+    declaration: dict[str, Any],
+    function: str,
+    arrays: dict[str, np.ndarray],
+    axes: dict[str, str],
+    given: dict[str, Any],
+) -> dict[str, Any]:
+    """Call a declared function of the module.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray
+        The inputs by name.
+    axes : dict of str
+        For inputs whose axes the caller knows, their order, such as ``"zyx"``.
+
+    Returns
+    -------
+    dict
+        The outputs by name: ndarray (``labels``, ``image``) or dict of columns (``table``).
+
+    Raises
+    ------
+    BadInput
+        The inputs do not fit the declaration, or the function raised `ValueError`.
+    ModuleFailed
+        The function raised anything else, or returned something undeclared.
+    """
+    spec = declaration["functions"].get(function)
+    if spec is None:
+        raise BadInput(f"The module has no function {function!r}.", code="unknown_function")
+    if sorted(arrays) != sorted(spec["inputs"]):
+        raise BadInput(f"{function} takes {', '.join(spec['inputs'])}; got {', '.join(arrays)}.")
+    target = getattr(worker, function)
+    keywords: dict[str, Any] = params.complete(spec.get("parameters", {}), given)
+    if "axes" in inspect.signature(target).parameters:
+        keywords["axes"] = axes.get(next(iter(arrays)), "")
+    try:
+        returned = target(*(arrays[name] for name in spec["inputs"]), **keywords)
+    except GA3EnvError:
+        raise
+    except BaseException as error:
+        raise _failure(error) from error
+    return _outputs(spec["outputs"], returned)
+
+
+def _failure(error: BaseException) -> GA3EnvError:
+    details = {"traceback": traceback.format_exc()}
+    if isinstance(error, ValueError):  # a module's way to refuse its input
+        return BadInput(str(error) or "The input cannot be used.", details=details)
+    if isinstance(error, MemoryError):
+        return ModuleFailed(
+            "There is not enough memory for this image.",
+            "Close other programs or use a smaller image.",
+            code="out_of_memory",
+            details=details,
+        )
+    return ModuleFailed(f"{type(error).__name__}: {error}", details=details)
+
+
+def _outputs(declared: dict[str, Any], returned: Any) -> dict[str, Any]:
+    if not isinstance(returned, dict):
+        returned = {next(iter(declared)): returned}
+    if sorted(returned) != sorted(declared):
+        raise ModuleFailed(f"The function returned {sorted(returned)} for {sorted(declared)}.")
+    return {name: _output(name, spec["kind"], returned[name]) for name, spec in declared.items()}
+
+
+def _output(name: str, kind: str, value: Any) -> Any:
+    if kind == "table":
+        return {str(title): np.asarray(column).tolist() for title, column in value.items()}
+    array = np.asarray(value)
+    if kind == "labels":
+        if array.dtype.kind not in "biu":
+            raise ModuleFailed(f"The labels {name!r} are {array.dtype}, not whole numbers.")
+        if array.dtype.itemsize >= 4 and array.size and array.max() > np.iinfo(np.int32).max:
+            raise ModuleFailed(f"The labels {name!r} hold numbers beyond int32.")
+    elif array.dtype.name not in shm.DTYPES:
+        raise ModuleFailed(f"The image {name!r} has the unusable type {array.dtype}.")
+    return array
+
+
+def wire_dtype(kind: str, array: np.ndarray) -> np.dtype[Any]:
+    """Return the type in which an output travels: labels as int32, images as NIS knows them."""
+    if kind == "labels":
+        return np.dtype(np.int32)
+    if array.dtype.name in ("uint8", "uint16"):
+        return array.dtype.newbyteorder("=")
+    return np.dtype(np.uint8 if array.dtype == bool else np.float32)

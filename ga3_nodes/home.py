@@ -1,0 +1,237 @@
+"""Where things are: the data folder, its ``config.json``, the user's run and log folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ga3_nodes.errors import ConfigError, NotInstalled
+
+SCHEMA = 1
+APP_FOLDER = "GA3EnvManager"
+_LONGEST_RUN_DIR = 60  # leaves 40 characters for the name of a socket
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ModuleEntry:
+    """A published module environment, as ``config.json`` describes it.
+
+    `folder` is the generation's folder, `python` its interpreter; both are absolute.
+    """
+
+    name: str
+    root: Path
+    version: str
+    generation: int
+    folder: Path
+    python: Path
+    state: str
+    device: str
+    functions: dict[str, Any]
+    idle_timeout_s: float
+    env: dict[str, str]
+
+
+def user_root() -> Path:
+    """Return the user's own data folder (not created)."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Application Support")
+    else:
+        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / APP_FOLDER
+
+
+def machine_root() -> Path:
+    """Return the data folder that all users of the machine share (not created)."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("PROGRAMDATA") or "C:\\ProgramData") / APP_FOLDER
+    return Path("/var/lib") / APP_FOLDER
+
+
+def roots() -> list[Path]:
+    """Return the data folders to look into, the user's own first."""
+    chosen = os.environ.get("GA3ENV_HOME")
+    return [Path(chosen).absolute()] if chosen else [user_root(), machine_root()]
+
+
+def patiently(action: Callable[[], _T], *, seconds: float = 2.0) -> _T:
+    """Run `action`, again for a while when Windows says that a file is in use."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except PermissionError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+
+
+def read_config(root: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a data folder; an absent one counts as empty.
+
+    Raises
+    ------
+    ConfigError
+        The file is not what we wrote, or was written by a newer app.
+    """
+    path = root / "config.json"
+    try:
+        text = patiently(lambda: path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {"schema": SCHEMA, "modules": {}}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}.", "Check the file's permissions."
+        ) from error
+    try:
+        config = json.loads(text)
+        schema, modules = config["schema"], config.setdefault("modules", {})
+        if not isinstance(schema, int) or not isinstance(modules, dict):
+            raise TypeError(f"schema {schema!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is damaged ({type(error).__name__}: {error}).",
+            "Rename the file and run the installation again: the environments are kept.",
+        ) from error
+    if schema > SCHEMA:
+        raise ConfigError(
+            f"{path} was written by a newer GA3 Environment Manager (schema {schema}).",
+            "Update the app; nothing was changed.",
+            code="config_too_new",
+        )
+    return dict(config)
+
+
+def entry(root: Path, name: str, data: dict[str, Any]) -> ModuleEntry:
+    """Build the entry of one module from its part of ``config.json``."""
+    try:
+        return ModuleEntry(
+            name=name,
+            root=root,
+            version=str(data["version"]),
+            generation=int(data["generation"]),
+            folder=root / data["dir"],
+            python=root / data["python"],
+            state=str(data["state"]),
+            device=str(data.get("device", "cpu")),
+            functions=dict(data["functions"]),
+            idle_timeout_s=float(data.get("idle_timeout_s", 600)),
+            env={str(k): str(v) for k, v in data.get("env", {}).items()},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"The entry of {name!r} in {root / 'config.json'} is damaged ({error!r}).",
+            f"Install {name} again.",
+        ) from error
+
+
+def published(name: str) -> ModuleEntry:
+    """Find a module's published environment in the user's or the machine's data folder.
+
+    A user's own entry wins only where it is ready.
+
+    Raises
+    ------
+    NotInstalled
+        No data folder has the module ready.
+    ConfigError
+        A ``config.json`` is damaged, and no other folder has the module.
+    """
+    damaged: ConfigError | None = None
+    for root in roots():
+        try:
+            data = read_config(root)["modules"].get(name)
+            found = entry(root, name, data) if data else None
+        except ConfigError as error:
+            damaged = damaged or error
+            continue
+        if found and found.state == "ready" and found.folder.is_dir():
+            return found
+    if damaged:
+        raise damaged
+    raise NotInstalled(
+        f"The module {name!r} is not installed.",
+        f"Open GA3 Environment Manager > {name} > Install, or run: ./run install {name}",
+    )
+
+
+def run_dir(root: Path) -> Path:
+    """Return the private folder of worker records, keys and sockets for one data folder and user.
+
+    On Windows always below the user's own data folder, which others cannot read. Elsewhere in
+    `root`, unless another user owns that folder or the path is too long for a socket (AF_UNIX takes
+    about 100 characters): then in ``/tmp``.
+
+    Raises
+    ------
+    ConfigError
+        Somebody else owns the folder (a trap laid in a shared ``/tmp``).
+    """
+    digest = hashlib.sha256(os.path.normcase(str(root)).encode()).hexdigest()[:8]
+    if sys.platform == "win32":
+        folder = user_root() / "run" / digest
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    folder = root / "run"
+    if len(str(folder)) <= _LONGEST_RUN_DIR and _is_private(folder):
+        return folder
+    base = Path("/tmp") / f"ga3env-{os.getuid()}"
+    for folder in (base, base / digest):
+        if not _is_private(folder):
+            raise ConfigError(
+                f"{folder} does not belong to this user alone.",
+                "Remove it, or ask the owner to: workers keep their keys there.",
+                code="run_folder_unsafe",
+            )
+    return folder
+
+
+def _is_private(folder: Path) -> bool:
+    """Make the folder where it is missing; tell whether it is this user's alone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o077
+
+
+def log_dir(root: Path) -> Path:
+    """Return the folder of this user's logs: in `root` where the user may write, else his own."""
+    for folder in (root / "logs", user_root() / "logs"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    raise ConfigError(
+        f"No log folder can be made in {root} or {user_root()}.", "Check the permissions."
+    )
+
+
+def logon_tag() -> str:
+    """Return what separates the workers of one user from each other.
+
+    On Windows a worker belongs to one logon session and elevation level, since shared memory does
+    not cross them; elsewhere the tag is empty.
+    """
+    if sys.platform != "win32":
+        return ""
+    import ctypes
+
+    session = ctypes.c_ulong()
+    ctypes.windll.kernel32.ProcessIdToSessionId(os.getpid(), ctypes.byref(session))
+    elevated = bool(ctypes.windll.shell32.IsUserAnAdmin())
+    return f"-s{session.value}{'e' if elevated else ''}"

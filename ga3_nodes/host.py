@@ -1,0 +1,368 @@
+"""The worker process: loads a module's ``worker.py`` and serves calls to its functions.
+
+It is started by path, with the module environment's own interpreter::
+
+    python host.py MODULE_DIR --serve ROOT
+    python host.py MODULE_DIR --once --function F --input in.npy --output out.npy --param name=value
+    python host.py MODULE_DIR --selftest
+
+MODULE_DIR holds ``worker.py`` and ``module.json`` (a generation), or ``module.toml`` (a module's
+source folder, with Python 3.11 or later). The main thread runs the calls one after the other, since
+some libraries are bound to the thread that imported them; each connection has a thread that reads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import secrets
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+if not __package__:  # started by path: the folder above is what makes the package importable
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import numpy as np
+
+from ga3_nodes import __version__, functions, home, locks, params, records, shm, spawn, wire
+from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
+
+EXIT_FAILED = 1
+_WATCH_S = 2.0  # how often an idle worker looks whether it is retired
+
+
+@dataclass
+class Peer:
+    """A connected client: its own segments, so that clients cannot mix up their data."""
+
+    connection: Connection
+    about: dict[str, Any]
+    inbox: shm.Inbox = field(default_factory=shm.Inbox)
+    outbox: shm.Outbox = field(default_factory=shm.Outbox)
+    gone: bool = False
+    _sending: threading.Lock = field(default_factory=threading.Lock)
+
+    def send(self, message: wire.Message) -> None:
+        """Send a message; a client that is gone is not worth an error."""
+        try:
+            with self._sending:
+                wire.send(self.connection, message)
+        except wire.ConnectionLost:
+            self.gone = True
+
+
+class Server:
+    """Serves the calls of one generation of a module until it is idle for long, or told to stop."""
+
+    def __init__(self, folder: Path, root: Path) -> None:
+        self.folder = folder
+        self.root = root
+        self.declaration = functions.read_declaration(folder)
+        self.name: str = self.declaration["name"]
+        self.generation = int(folder.name)
+        self.entry: home.ModuleEntry | None = None
+        self.stem = records.stem(root, self.name, self.generation)
+        self.lease = locks.FileLock(records.lease_path(self.stem))
+        self.jobs: queue.Queue[tuple[Peer, wire.Message] | None] = queue.Queue()
+        self.peers: list[Peer] = []
+        self.key = secrets.token_bytes(32)
+        self.started = time.time()
+        self.last_call = time.monotonic()
+        self.busy = False
+        self.worker: ModuleType | None = None
+        self.broken: GA3EnvError | None = None
+
+    def serve(self) -> int:
+        """Serve until the end; return the exit code."""
+        if not self.lease.acquire(timeout=1.0):
+            return spawn.EXIT_TAKEN
+        try:
+            # Read after the lease is taken: who changes it now sees the lease.
+            if not self._is_published():
+                print(f"{self.name} {self.generation} is not the published generation.")
+                return spawn.EXIT_RETIRED
+            self._announce()
+            self._import()
+            self._run_jobs()
+            return 0
+        finally:
+            self._leave()
+
+    def _is_published(self) -> bool:
+        data = home.read_config(self.root)["modules"].get(self.name)
+        self.entry = home.entry(self.root, self.name, data) if data else None
+        return self.entry is not None and self.entry.generation == self.generation
+
+    def _announce(self) -> None:
+        records.sweep(self.stem)  # a predecessor that was killed
+        self.listener = Listener(_address(self.stem), backlog=16)
+        record = records.WorkerRecord(
+            module=self.name,
+            generation=self.generation,
+            pid=os.getpid(),
+            started=self.started,
+            address=str(self.listener.address),
+            key=self.key.hex(),
+            log=os.environ.get("GA3ENV_WORKER_LOG", ""),
+        )
+        self.lease.write_note({"pid": record.pid, "module": self.name, "since": self.started})
+        _daemon(self._accept)
+        records.write(self.stem, record)
+
+    def _import(self) -> None:
+        try:
+            self.worker = functions.load(self.folder, "worker")
+        except GA3EnvError as error:
+            print(error.details.get("traceback", error), flush=True)
+            self.broken = error
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self.listener.accept()
+            except OSError:
+                return  # the listener is closed
+            # In a thread of its own: a peer that stays silent blocks nobody.
+            _daemon(self._attend, connection)
+
+    def _attend(self, connection: Connection) -> None:
+        about = {
+            "protocol": wire.PROTOCOL,
+            "app_version": __version__,
+            "module": self.name,
+            "module_version": self.declaration.get("version", ""),
+            "generation": self.generation,
+            "pid": os.getpid(),
+        }
+        try:
+            peer = Peer(connection, wire.welcome(connection, self.key, about))
+        except (wire.ConnectionLost, GA3EnvError):
+            connection.close()
+            return
+        self.peers.append(peer)
+        try:
+            self._read(peer)
+        finally:
+            peer.gone = True
+            self.peers.remove(peer)
+            connection.close()
+
+    def _read(self, peer: Peer) -> None:
+        while True:
+            try:
+                message = wire.receive(peer.connection)
+            except wire.ConnectionLost:
+                return
+            except GA3EnvError as error:  # not a message of ours: there is no way to go on
+                peer.send({"type": "error", "id": None, "error": error.to_dict()})
+                return
+            match message.get("type"):
+                case "call":
+                    self.jobs.put((peer, message))
+                case "status":
+                    peer.send({"type": "status", **self._status()})
+                case "stop":
+                    self.jobs.put(None)
+                    peer.send({"type": "stopping"})
+                case unknown:
+                    peer.send({"type": "unknown", "what": str(unknown)[:100]})
+
+    def _status(self) -> dict[str, Any]:
+        return {
+            "ready": self.worker is not None,
+            "busy": self.busy or not self.jobs.empty(),
+            "idle_s": round(time.monotonic() - self.last_call, 1),
+            "clients": [
+                {"program": peer.about.get("program"), "pid": peer.about.get("pid")}
+                for peer in list(self.peers)
+            ],
+        }
+
+    def _run_jobs(self) -> None:
+        assert self.entry is not None
+        while True:
+            idle = time.monotonic() - self.last_call
+            if idle >= self.entry.idle_timeout_s:
+                return
+            try:
+                job = self.jobs.get(timeout=min(_WATCH_S, self.entry.idle_timeout_s - idle))
+            except queue.Empty:
+                if not self._still_wanted():
+                    return
+                continue
+            if job is None:
+                return
+            self.busy = True
+            self._run_job(*job)
+            self.busy = False
+            self.last_call = time.monotonic()
+            if self.broken:
+                return  # the next call tries the import anew
+
+    def _still_wanted(self) -> bool:
+        try:
+            return self._is_published()
+        except GA3EnvError:
+            return True  # a damaged config.json is no reason to drop a loaded model
+
+    def _run_job(self, peer: Peer, message: wire.Message) -> None:
+        number = message.get("id")
+        if peer.gone:
+            return  # nobody waits for the result
+        # A client that sees the connection end before this message may call another worker.
+        peer.send({"type": "started", "id": number})
+        started = time.perf_counter()
+        try:
+            if self.broken or self.worker is None:
+                raise self.broken or ModuleFailed("The module is not loaded.")
+            outputs = self._call(self.worker, peer, message)
+        except GA3EnvError as error:
+            print(error.details.get("traceback", error), flush=True)
+            peer.send({"type": "error", "id": number, "error": error.to_dict()})
+            return
+        seconds = time.perf_counter() - started
+        device = self.entry.device if self.entry else "cpu"
+        reply = {"type": "result", "id": number, "outputs": outputs}
+        peer.send({**reply, "seconds": seconds, "device": device})
+
+    def _call(self, worker: ModuleType, peer: Peer, message: wire.Message) -> dict[str, Any]:
+        match message:
+            case {"function": str(function), "arrays": dict(described), "params": dict(given)}:
+                pass
+            case _:
+                raise BadInput("The call lacks its function, arrays or params.", code="protocol")
+        arrays = {str(name): peer.inbox.view(d) for name, d in described.items()}
+        axes = message.get("axes")
+        axes = axes if isinstance(axes, dict) else {}
+        results = functions.run_function(worker, self.declaration, function, arrays, axes, given)
+        return self._place(peer, self.declaration["functions"][function]["outputs"], results)
+
+    def _place(
+        self, peer: Peer, declared: dict[str, Any], results: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Write the results into shared memory, cast on the way."""
+        arrays = {n: a for n, a in results.items() if isinstance(a, np.ndarray)}
+        wanted = [
+            (a.shape, functions.wire_dtype(declared[n]["kind"], a)) for n, a in arrays.items()
+        ]
+        sent: dict[str, Any] = {n: {"table": t} for n, t in results.items() if n not in arrays}
+        for (name, array), (description, view) in zip(
+            arrays.items(), peer.outbox.reserve(wanted), strict=True
+        ):
+            np.copyto(view, array, casting="unsafe")
+            sent[name] = description
+        return {name: sent[name] for name in declared}
+
+    def _leave(self) -> None:
+        """End without a trace; a call that was not started goes to the next worker."""
+        records.remove(self.stem)
+        if hasattr(self, "listener"):
+            self.listener.close()
+        self.lease.release()
+
+
+def _address(stem: Path) -> str:
+    if sys.platform == "win32":
+        return f"\\\\.\\pipe\\ga3env-{stem.name}-{secrets.token_hex(8)}"
+    return str(stem.with_name(stem.name + ".sock"))
+
+
+def _daemon(target: Callable[..., object], *args: object) -> None:
+    threading.Thread(target=target, args=args, daemon=True).start()
+
+
+def run_once(folder: Path, options: argparse.Namespace) -> None:
+    """One call with .npy files: no pipe, no shared memory, no state."""
+    declaration = functions.read_declaration(folder)
+    spec = declaration["functions"].get(options.function)
+    if spec is None:
+        raise BadInput(f"The module has no function {options.function!r}.", code="unknown_function")
+    arrays = {}
+    for name, text in zip(spec["inputs"], options.input, strict=False):
+        arrays[name] = np.load(text, allow_pickle=False)
+    given = {}
+    for text in options.param:
+        name, _, value = text.partition("=")
+        declared = spec.get("parameters", {}).get(name)
+        given[name] = params.from_text(name, declared, value) if declared else value
+    axes = dict.fromkeys(arrays, options.axes)
+    worker = functions.load(folder, "worker")
+    results = functions.run_function(worker, declaration, options.function, arrays, axes, given)
+    for (name, result), path in zip(results.items(), options.output, strict=False):
+        kind = spec["outputs"][name]["kind"]
+        if kind == "table":
+            Path(path).write_text(json.dumps(result), "utf-8")
+        else:
+            np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
+
+
+def run_selftest(folder: Path) -> None:
+    """Run the ``test_`` functions of ``test_worker.py``; print one line for each.
+
+    Raises
+    ------
+    ModuleFailed
+        At least one of them failed.
+    """
+    sys.path.insert(0, str(folder))
+    tests = functions.load(folder, "test_worker")
+    failed = []
+    names = [name for name in vars(tests) if name.startswith("test_")]
+    if not names:
+        raise ModuleFailed("test_worker.py holds no test.", code="selftest_failed")
+    for name in names:
+        started = time.perf_counter()
+        try:
+            getattr(tests, name)()
+            outcome = "ok"
+        except Exception:
+            failed.append(name)
+            outcome = "FAILED\n" + traceback.format_exc()
+        print(f"{name} {time.perf_counter() - started:.2f} s {outcome}", flush=True)
+    if failed:
+        raise ModuleFailed(
+            f"{len(failed)} of {len(names)} self-tests failed: {', '.join(failed)}.",
+            code="selftest_failed",
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the host as a program; return the exit code."""
+    parser = argparse.ArgumentParser(prog="host.py", description="Runs a module's functions.")
+    parser.add_argument("folder", type=Path, help="folder with worker.py and its declaration")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--serve", type=Path, metavar="ROOT", help="serve clients of a data folder")
+    mode.add_argument("--once", action="store_true", help="one call with .npy files")
+    mode.add_argument("--selftest", action="store_true", help="run test_worker.py")
+    parser.add_argument("--function", default="segment")
+    parser.add_argument("--input", action="append", default=[], help=".npy file, one per input")
+    parser.add_argument("--output", action="append", default=[], help=".npy file, one per output")
+    parser.add_argument("--axes", default="", help="order of the input's axes, such as zyx")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE")
+    options = parser.parse_args(argv)
+    folder = options.folder.resolve()
+    try:
+        if options.serve:
+            return Server(folder, options.serve).serve()
+        if options.once:
+            run_once(folder, options)
+        else:
+            run_selftest(folder)
+    except GA3EnvError as error:
+        print(error.details.get("traceback", ""), f"error: {error}", sep="", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Starts and kills worker processes; the only place where the client touches the system's ways.
+
+A worker inherits nothing of the process that starts it: not its streams (NIS would wait for them
+when it ends the node's process), no handles, no console, no current folder, and of the environment
+only an allow-list.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ga3_nodes import home
+from ga3_nodes.errors import WorkerStartFailed
+
+EXIT_TAKEN = 75  # another worker of this generation holds the lease
+EXIT_RETIRED = 76  # this generation is not the published one
+_LOG_LIMIT = 1 << 20  # bytes
+
+# What a worker gets of the node's environment. NIS's PATH, PYTHON*, CUDA*, OMP* ... stay behind:
+# NIS points PYTHONHOME at its own Python, which would kill a worker at its start.
+_ENVIRONMENT = frozenset(
+    """
+    ALLUSERSPROFILE APPDATA COMMONPROGRAMFILES COMPUTERNAME COMSPEC HOMEDRIVE HOMEPATH LOCALAPPDATA
+    LOGONSERVER NUMBER_OF_PROCESSORS OS PATHEXT PROCESSOR_ARCHITECTURE PROGRAMDATA PROGRAMFILES
+    PUBLIC SESSIONNAME SYSTEMDRIVE SYSTEMROOT TEMP TMP USERDOMAIN USERNAME USERPROFILE WINDIR
+    HOME USER LOGNAME LANG LC_ALL LC_CTYPE TMPDIR TZ XDG_CACHE_HOME XDG_CONFIG_HOME XDG_DATA_HOME
+    XDG_RUNTIME_DIR GA3ENV_HOME
+    """.split()
+)
+
+
+def log_path(entry: home.ModuleEntry) -> Path:
+    """Return the log file of a module's workers."""
+    return home.log_dir(entry.root) / f"worker-{entry.name}.log"
+
+
+def log_tail(path: Path, lines: int = 20) -> str:
+    """Return the last lines of a log file; empty where it cannot be read."""
+    try:
+        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def spawn(entry: home.ModuleEntry) -> subprocess.Popen[bytes]:
+    """Start the worker process of a published environment.
+
+    Raises
+    ------
+    WorkerStartFailed
+        The interpreter or the host is missing.
+    """
+    host = entry.folder / "ga3_nodes" / "host.py"
+    if not entry.python.exists() or not host.exists():
+        raise WorkerStartFailed(
+            f"The environment of {entry.name} is damaged: a part of {entry.folder} is missing.",
+            f"Repair {entry.name} in GA3 Environment Manager.",
+        )
+    log = log_path(entry)
+    _rotate(log)
+    arguments = [str(entry.python), "-s", "-X", "utf8", str(host), str(entry.folder)]
+    arguments += ["--serve", str(entry.root)]
+    environment = worker_environment(entry.env) | {"GA3ENV_WORKER_LOG": str(log)}
+    with log.open("ab") as output:
+        process = _popen(arguments, environment, entry.folder, output.fileno())
+    # Reaps the process, so that it is no zombie, and keeps its exit code.
+    threading.Thread(target=process.wait, daemon=True).start()
+    return process
+
+
+def _popen(
+    arguments: list[str], environment: dict[str, str], folder: Path, output: int
+) -> subprocess.Popen[bytes]:
+    common: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": output,
+        "stderr": subprocess.STDOUT,
+        "cwd": folder,
+        "env": environment,
+        "close_fds": True,
+    }
+    if sys.platform != "win32":
+        return subprocess.Popen(arguments, start_new_session=True, **common)
+    flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    try:  # the worker shall survive when NIS ends the job that the node's process is in
+        breakaway = flags | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        return subprocess.Popen(arguments, creationflags=breakaway, **common)
+    except PermissionError:
+        return subprocess.Popen(arguments, creationflags=flags, **common)
+
+
+def worker_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """Return a worker's environment: an allow-list, the system's PATH, and the module's own."""
+    kept = {k: v for k, v in os.environ.items() if k.upper() in _ENVIRONMENT}
+    if sys.platform == "win32":
+        system = os.environ.get("SYSTEMROOT", "C:\\Windows")
+        kept["PATH"] = f"{system}\\System32;{system}"
+    else:
+        kept["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+    return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def _rotate(log: Path) -> None:
+    """Keep one older log; a file that another worker has open stays where it is."""
+    try:
+        if log.stat().st_size > _LOG_LIMIT:
+            log.replace(log.with_suffix(".old.log"))
+    except OSError:
+        pass
+
+
+def kill(pid: int) -> None:
+    """Kill a worker and what it started.
+
+    The caller knows the process by an open connection, so that the pid cannot be another's.
+    """
+    try:
+        if sys.platform == "win32":
+            os.kill(pid, signal.SIGTERM)  # TerminateProcess
+        else:
+            os.killpg(pid, signal.SIGKILL)  # `spawn` made it the leader of its session
+    except (ProcessLookupError, PermissionError):
+        pass

@@ -1,0 +1,158 @@
+"""The control channel between client and worker: JSON messages after a mutual proof of the key.
+
+Messages travel with `multiprocessing.connection`'s ``send_bytes`` (a named pipe on Windows, a
+socket elsewhere). Nothing that arrives is ever unpickled or evaluated. The handshake is our own,
+because `multiprocessing`'s changed with Python 3.12, blocks without limit, and proves no version::
+
+    worker -> client   {"challenge"}
+    client -> worker   {"hello": {...}, "challenge", "proof"}
+    worker -> client   {"welcome": {...}, "proof"}   or   {"error": {...}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ga3_nodes.errors import GA3EnvError, ProtocolError, from_dict
+
+PROTOCOL = 1
+# A client in a running NIS may be one version older than the environment's host.
+SPOKEN = (PROTOCOL - 1, PROTOCOL)
+MAX_MESSAGE = 64 << 20  # bytes; tables travel as JSON
+MAX_GREETING = 1 << 16
+GREETING_TIMEOUT_S = 5.0
+
+Message = dict[str, Any]
+
+
+class ConnectionLost(GA3EnvError):
+    """The peer closed the connection."""
+
+    code = "connection_lost"
+
+
+def send(connection: Connection, message: Message) -> None:
+    """Send one message.
+
+    Raises
+    ------
+    ConnectionLost
+        The peer is gone.
+    ProtocolError
+        The message is larger than `MAX_MESSAGE`.
+    """
+    data = json.dumps(message, separators=(",", ":")).encode()
+    if len(data) > MAX_MESSAGE:
+        raise ProtocolError(
+            f"A message of {len(data) / 1e6:.0f} MB is larger than {MAX_MESSAGE / 1e6:.0f} MB."
+        )
+    try:
+        connection.send_bytes(data)
+    except (OSError, ValueError) as error:
+        raise ConnectionLost(f"The connection is lost: {error}.") from error
+
+
+def receive(
+    connection: Connection, timeout: float | None = None, limit: int = MAX_MESSAGE
+) -> Message:
+    """Receive one message, waiting for at most `timeout` seconds.
+
+    Raises
+    ------
+    ConnectionLost
+        The peer is gone.
+    ProtocolError
+        Nothing came in time, or what came is too large or no JSON object.
+    """
+    try:
+        if timeout is not None and not connection.poll(timeout):
+            raise ProtocolError(f"The peer stayed silent for {timeout:g} s.")
+        data = connection.recv_bytes(limit)
+    except (EOFError, OSError) as error:
+        if "bad message length" in str(error):
+            raise ProtocolError(f"A message is larger than {limit} bytes.") from error
+        raise ConnectionLost("The connection is lost.") from error
+    try:
+        message = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"A message is not JSON: {error}.") from error
+    if not isinstance(message, dict):
+        raise ProtocolError("A message is not a JSON object.")
+    return message
+
+
+def welcome(connection: Connection, key: bytes, about: Message) -> Message:
+    """Greet a client as the worker; return the client's hello.
+
+    Raises
+    ------
+    ProtocolError
+        Wrong key or version; the client was told before.
+    ConnectionLost
+        The client is gone.
+    """
+    mine = secrets.token_hex(16)
+    send(connection, {"challenge": mine})
+    answer = _greeting(connection)
+    hello, theirs = answer.get("hello"), str(answer.get("challenge"))
+    if not isinstance(hello, dict) or not _proves(answer, key, "client", mine, hello):
+        raise _refuse(connection, ProtocolError("The key is wrong.", code="wrong_key"))
+    if hello.get("protocol") not in SPOKEN:
+        raise _refuse(
+            connection,
+            ProtocolError(
+                f"The worker speaks protocol {PROTOCOL}, the client {hello.get('protocol')}.",
+                "Restart NIS-Elements so that it loads the current client.",
+                code="wrong_version",
+            ),
+        )
+    send(connection, {"welcome": about, "proof": _proof(key, "worker", theirs, about)})
+    return hello
+
+
+def greet(connection: Connection, key: bytes, about: Message) -> Message:
+    """Introduce the client to the worker; return the worker's welcome.
+
+    Raises
+    ------
+    ProtocolError
+        The worker refuses, or does not know the key itself.
+    ConnectionLost
+        The worker is gone.
+    """
+    theirs = str(_greeting(connection).get("challenge"))
+    mine = secrets.token_hex(16)
+    proof = _proof(key, "client", theirs, about)
+    send(connection, {"hello": about, "challenge": mine, "proof": proof})
+    answer = _greeting(connection)
+    if "error" in answer:
+        raise from_dict(answer["error"])
+    if not _proves(answer, key, "worker", mine, answer.get("welcome")):
+        raise ProtocolError("The worker does not know the key.", code="wrong_key")
+    return dict(answer["welcome"])
+
+
+def _greeting(connection: Connection) -> Message:
+    return receive(connection, GREETING_TIMEOUT_S, MAX_GREETING)
+
+
+def _refuse(connection: Connection, error: ProtocolError) -> ProtocolError:
+    send(connection, {"error": error.to_dict()})
+    return error
+
+
+def _proof(key: bytes, role: str, challenge: str, about: object) -> str:
+    text = json.dumps([role, challenge, about], sort_keys=True)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+
+
+def _proves(answer: Message, key: bytes, role: str, challenge: str, about: object) -> bool:
+    proof = answer.get("proof")
+    return isinstance(proof, str) and hmac.compare_digest(
+        proof.encode(), _proof(key, role, challenge, about).encode()
+    )

@@ -1,0 +1,64 @@
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ga3_nodes.standin.embedded import EmbeddedNis
+from ga3_nodes.standin.out_of_process import OutOfProcessNis, prepare_site
+
+
+@pytest.fixture(scope="session")
+def python():
+    """An interpreter that NIS would accept: on Windows that of a full Python folder."""
+    if sys.platform == "win32":
+        return Path(sys.base_prefix) / "python.exe"
+    return Path(sys.executable)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The child's current folder; on Windows it holds the numpy that the base Python lacks."""
+    folder = prepare_site(tmp_path_factory.mktemp("site") / "node")
+    if sys.platform == "win32":
+        packages = Path(np.__file__).parents[1]
+        for part in ("numpy", "numpy.libs"):
+            if (packages / part).is_dir():
+                shutil.copytree(packages / part, folder / part, copy_function=_link_or_copy)
+    return folder
+
+
+def _link_or_copy(source, target):
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@pytest.fixture
+def out_of_process(python, site):
+    """Open an out-of-process host that is closed, and has to close cleanly, after the test."""
+    with ExitStack() as stack:
+
+        def open_host(script, version=6, **options):
+            host = OutOfProcessNis(script, version, python=python, site=site, **options)
+            return stack.enter_context(host)
+
+        yield open_host
+
+
+@pytest.fixture(params=["embedded", "out_of_process"])
+def open_nis(request):
+    """Open either host."""
+    if request.param == "embedded":
+        return EmbeddedNis
+    return request.getfixturevalue("out_of_process")
+
+
+@pytest.fixture
+def image():
+    """A frame (1, 5, 7, 1) whose pixels all differ, so that a swapped axis shows."""
+    return np.arange(35, dtype=np.uint16).reshape(1, 5, 7, 1)
