@@ -1,7 +1,9 @@
 @echo off
 rem Starts the GA3 Environment Manager from any folder: finds a Python and hands over to
 rem external\bootstrap.py, which does all the rest. Twin of run. Keep the CRLF line ends.
+if defined _GA3ENV_SEARCH exit /b 1
 setlocal EnableExtensions DisableDelayedExpansion
+set "_GA3ENV_SEARCH=1"
 rem -I -S: what PYTHONHOME and the like say is not for us
 set "_GA3ENV_SUITS=import sys; sys.exit(sys.version_info < (3, 11) or sys.maxsize < 2**32)"
 set "_GA3ENV_VERSION="

@@ -193,15 +193,14 @@ def _segment(options: argparse.Namespace) -> Outcome:
 
 
 def _node(options: argparse.Namespace) -> Outcome:
-    from envmanager import catalog, config, nodes, segmentation
+    from envmanager import catalog, files, nodes, segmentation
 
     module = catalog.find(options.module, data_folder())
     declared = module.functions.get(options.function, {}).get("parameters", {})
     values = segmentation.parse_parameters(options.parameter, declared)
     text = nodes.script(module, values, nis=options.nis, function=options.function)
     if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        config.write_atomically(options.output, text)
+        files.write_text(options.output, text)
     data = {"module": module.name, "nis": options.nis, "script": text}
     data["path"] = str(options.output) if options.output else None
     line = f"The node script is in {options.output}. Paste its text into the Python node."

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from envmanager.paths import APP, NODE_PACKAGE, DataFolder, discard
+from envmanager import files
+from envmanager.paths import APP, NODE_PACKAGE, DataFolder
 from ga3_nodes import __version__, home, locks
 
 
@@ -33,25 +34,12 @@ def change(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
             "client_dir": data.relative(publish_client(data)),
             "manager": manager_command(),
         }
-        write_atomically(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        files.write_text(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def manager_command() -> list[str]:
     """Return the command that starts the CLI, for nodes that ask it to do something."""
     return [str(APP / ("run.cmd" if sys.platform == "win32" else "run"))]
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old text or the new one, whatever happens."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        home.patiently(lambda: temporary.replace(path), seconds=10.0)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def publish_client(data: DataFolder) -> Path:
@@ -89,4 +77,4 @@ def _keep_newest(data: DataFolder, current: Path) -> None:
     others = [path for path in data.clients.iterdir() if path != current]
     others.sort(key=lambda path: path.stat().st_mtime)
     for path in others[:-1]:
-        discard(path, data.trash)
+        files.discard(path, data.trash)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from envmanager import catalog, config, images, nodehost, nodes, segmentation, workers
+from envmanager import catalog, files, images, nodehost, nodes, segmentation, workers
 from envmanager.environments import Environments
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report, Stage
@@ -80,7 +80,7 @@ def run(
     report(Stage("node", "Running the GA3 node script as NIS does"))
     script = nodes.script(catalog.find(MODULE, data), parameters, nis=nis)
     script_path = folder / f"{MODULE}_node_nis{nis}.py"
-    config.write_atomically(script_path, script)
+    files.write_text(script_path, script)
     host = nodehost.prepare(data, Uv(data, environments.settings, cancel))
     mask, node_s = _run_node(script, host, image, nis)
     overlay = folder / f"{image.path.stem}_overlay.png"

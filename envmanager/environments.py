@@ -18,8 +18,9 @@ from envmanager import catalog, config, workers
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, ModuleInUse, NotInstalled, UnknownModule
 from envmanager.events import CancelToken, Report, Stage, ignore
+from envmanager.files import discard, empty_trash
 from envmanager.generations import Build, read_manifest, source_sha256
-from envmanager.paths import DataFolder, discard, empty_trash
+from envmanager.paths import DataFolder
 from envmanager.settings import Settings
 from envmanager.uv import Uv
 from ga3_nodes import home, locks

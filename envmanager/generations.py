@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envmanager import config, lockfile, process
+from envmanager import config, files, lockfile, process
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, InstallFailed
 from envmanager.events import CancelToken, LogLine, Progress, Report, Stage
@@ -171,7 +171,7 @@ class Build:
             "selftest": "passed",
             "finished": time.time(),
         }
-        config.write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        files.write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         return manifest
 
     def entry(self) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from envmanager import files
 from envmanager.errors import ImageError
 
 _TIFF = (".tif", ".tiff", ".btf", ".lsm")
@@ -198,19 +197,14 @@ def _write(place: Path, suffix: str, narrow: np.ndarray, labels: np.ndarray) -> 
         tifffile.imwrite(place, narrow, compression="zlib", metadata=axes)
 
 
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.replace(path)
+        files.write_whole(path, write)
     except OSError as error:
         raise ImageError(
             f"{path} cannot be written: {error.strerror or error}.",
             "Choose a folder that you may write to, with enough space.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_overlay(path: Path, image: Image, labels: np.ndarray) -> None:

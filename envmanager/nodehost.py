@@ -8,7 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from envmanager.paths import NODE_PACKAGE, DataFolder, discard, venv_python
+from envmanager.files import discard
+from envmanager.paths import NODE_PACKAGE, DataFolder, venv_python
 from envmanager.uv import Uv
 from ga3_nodes.standin.out_of_process import prepare_site
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,32 +89,3 @@ def uv_binary() -> Path:
 def venv_python(venv: Path) -> Path:
     """Return the interpreter of a virtual environment."""
     return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
-def discard(path: Path, trash: Path) -> None:
-    """Delete a folder: at once out of its place, and from the disk as far as that works now.
-
-    Windows cannot delete what a process has open; `empty_trash` tries again later.
-    """
-    if not path.exists():
-        return
-    trash.mkdir(parents=True, exist_ok=True)
-    grave = trash / f"{path.name}-{os.urandom(6).hex()}"
-    home.patiently(lambda: path.rename(grave), seconds=10.0)
-    shutil.rmtree(grave, ignore_errors=True)
-    _remove_if_empty(trash)
-
-
-def empty_trash(trash: Path) -> None:
-    """Delete what an earlier `discard` could not."""
-    if trash.is_dir():
-        for grave in trash.iterdir():
-            shutil.rmtree(grave, ignore_errors=True)
-        _remove_if_empty(trash)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:
-        pass

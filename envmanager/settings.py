@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import tomlkit
 import tomlkit.exceptions
 
+from envmanager import files
 from envmanager.errors import SettingsError
 
 
@@ -75,10 +75,7 @@ def change(path: Path, name: str, texts: list[str]) -> Settings:
         document.pop(_known(name, path), None)
     else:
         document[name] = list(value) if isinstance(value, tuple) else value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(tomlkit.dumps(document), "utf-8")
-    temporary.replace(path)
+    files.write_text(path, tomlkit.dumps(document))
     return load(path)
 
 

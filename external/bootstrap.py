@@ -354,7 +354,7 @@ def set_up(level: str) -> None:
     if level in stamps and stamps[level][2] == wanted:
         write_stamp(level, wanted)  # only sizes or times had changed
         return
-    for name in LOCKS:
+    for name in LOCKS if VENV.is_dir() else ():
         stamp_file(name).unlink(missing_ok=True)
     try:
         if not stamps:

@@ -75,6 +75,15 @@ def registry(tmp_path_factory):
     return folder, hashes
 
 
+def end(process):
+    """End a start and all below it; the shell alone would leave the rest."""
+    if WINDOWS:
+        process.kill()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 class Copy:
     """A small copy of the project, an empty home and a registry without a network."""
 
@@ -149,8 +158,12 @@ class Copy:
         )
 
     def run(self, *args, **options):
-        with self.start(*args, **options) as process:
-            out, err = process.communicate(timeout=240)
+        process = self.start(*args, **options)
+        try:
+            out, err = process.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            end(process)
+            raise
         assert "Traceback" not in err, err
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 
@@ -252,11 +265,16 @@ def test_no_python(copy, tmp_path):
     assert "No 64-bit Python 3.11 or newer was found" in done.stderr
     assert json.loads(done.stdout)["error"]["code"] == "python_missing"
 
-    wrong = str(copy.root / "run")
-    done = copy.run("--json", GA3ENV_PYTHON=wrong)
-    assert done.returncode == 1
-    assert "GA3ENV_PYTHON is set" in done.stderr
-    assert json.loads(done.stdout)["error"]["code"] == "python_unsuitable"
+
+@pytest.mark.windows
+def test_what_is_not_a_python(copy):
+    wrong = [UV, copy.root / "nowhere"]
+    wrong += [] if WINDOWS else [copy.root / "run"]  # this one would start itself without end
+    for path in wrong:
+        done = copy.run("--json", GA3ENV_PYTHON=str(path))
+        assert done.returncode == 1
+        assert "GA3ENV_PYTHON is set" in done.stderr
+        assert json.loads(done.stdout)["error"]["code"] == "python_unsuitable"
 
 
 def test_run_cmd_has_windows_line_ends():
@@ -416,10 +434,9 @@ def test_killed_at_any_moment_it_succeeds_the_next_time(copy, moment, everything
     while not any(copy.root.glob(MOMENTS[moment])) and process.poll() is None:
         time.sleep(0.001)
     if everything:
-        os.killpg(process.pid, signal.SIGKILL)
+        end(process)
     else:
         process.kill()
-    process.wait()
     assert copy.works("x")[0]["args"] == ["x"]
     assert copy.left() == [".lock", "uv"]
     assert copy.works()[1] == ""

@@ -28,7 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     report: dict[str, Any] = {"ok": True, "times_s": {}}
     with contextlib.ExitStack() as stack:
-        site = options.site or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        site = options.site or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        )
         try:
             _run(options, site, report)
         except StandinError as error:
@@ -96,7 +98,10 @@ def _host(options: argparse.Namespace, script: str, site: Path) -> Nis:
 
 
 def _forget_ourselves() -> None:
-    """Leave the script no way to our packages but the one that it finds itself, nor a folder."""
+    """Leave the script no way to our packages but the one that it finds itself, nor a folder.
+
+    This process is fit for nothing else afterwards.
+    """
     root = str(Path(__file__).resolve().parents[2])
     sys.path[:] = [entry for entry in sys.path if entry not in ("", ".", root)]
     for name in [name for name in sys.modules if name.partition(".")[0] == "ga3_nodes"]:

@@ -34,9 +34,9 @@ class EmbeddedNis(Nis):
         super().__init__(script, version, outputs)
         self._log = io.StringIO()
         # Not in sys.modules and without __file__: all that a script may rely on is its own names.
-        names: dict[str, Any] = {"__name__": "ga3_script", "__builtins__": __builtins__}
+        names: dict[str, Any] = {"__name__": "ga3_script"}
         with self._in_nis("module level"):
-            exec(compile(script, "<string>", "exec"), names)
+            exec(compile(script, "<string>", "exec", dont_inherit=True), names)
         try:
             functions = [names[name] for name in ("run", "output", "build")]
         except KeyError as missing:
@@ -56,12 +56,10 @@ class EmbeddedNis(Nis):
     ) -> list[types.Wire]:
         with self._in_nis("output"):
             return self._node.output(inputs, outputs)
-        raise AssertionError
 
     def _build(self, loops: Any) -> tuple[str, tuple[str, ...]] | None:
         with self._in_nis("build"):
             return self._node.build(loops)
-        raise AssertionError
 
     def _run(
         self,

@@ -7,7 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -200,6 +200,9 @@ def check_script(script: str, version: int) -> None:
         raise ScriptRefused("the script lacks the line 'import limnode' at module level")
 
 
+T = TypeVar("T", bound="Nis")
+
+
 class Nis(ABC):
     """A host that runs one GA3 node script; a context manager.
 
@@ -221,7 +224,7 @@ class Nis(ABC):
         self._asked: list[types.Wire] | None = None
         self._defined: list[Definition] = []
 
-    def __enter__(self) -> Nis:
+    def __enter__(self: T) -> T:
         """Return the host itself."""
         return self
 
@@ -274,7 +277,8 @@ class Nis(ABC):
         abort : callable, optional
             True means that the user pressed Abort.
         context : mapping, optional
-            Fields of `limnode_types.Context`.
+            Fields of `limnode_types.Context`. A node with a program is called by the caller once
+            per frame and pass, with `finalCall` and `programPass` set here.
 
         Returns
         -------
@@ -285,6 +289,7 @@ class Nis(ABC):
         ------
         NodeFailed, Aborted, ChildDied, ChildHangs
         """
+        types.Context(**(context or {}))  # a wrong field is the caller's error, not the script's
         given = as_inputs(inputs)
         asked = [types.to_wire(i.definition) for i in given]
         if asked != self._asked:  # as NIS does: before the first run, not before each

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from conftest import ECHO_DECLARATION, ECHO_WORKER, publish
 
 from ga3_nodes import client, home, locks, records, wire
 from ga3_nodes.errors import (
@@ -26,6 +25,7 @@ from ga3_nodes.errors import (
     WorkerStartFailed,
     WorkerTimeout,
 )
+from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
 pytestmark = pytest.mark.windows
 
@@ -307,10 +307,10 @@ def test_the_worker_inherits_no_open_file(echo, tmp_path):
     with (tmp_path / "open").open("w") as file:
         os.set_inheritable(file.fileno(), True)
         pid = _call().worker_pid
-        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        links = [str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()]
     assert str(tmp_path / "open") not in links
-    assert os.readlink(f"/proc/{pid}/fd/0") == os.devnull
-    assert os.readlink(f"/proc/{pid}/fd/1").endswith("worker-echo.log")
+    assert str(Path(f"/proc/{pid}/fd/0").readlink()) == os.devnull
+    assert Path(f"/proc/{pid}/fd/1").readlink().name == "worker-echo.log"
 
 
 def test_who_starts_a_worker_can_end_at_once(echo):

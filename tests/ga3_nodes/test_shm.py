@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -97,7 +97,7 @@ def test_nothing_is_left_when_the_maker_is_killed():
         "print(d['segment'], flush=True)\n"
         "os._exit(9) if sys.platform == 'win32' else os.kill(os.getpid(), 9)\n"
     )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    root = str(Path(__file__).resolve().parents[2])
     before = _named_memory()
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True)
     assert done.returncode != 0
@@ -107,4 +107,5 @@ def test_nothing_is_left_when_the_maker_is_killed():
 
 
 def _named_memory() -> set[str]:
-    return set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    folder = Path("/dev/shm")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from standin_scripts import make_script
 
 from ga3_nodes.standin import nis
+from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = pytest.mark.windows
 
@@ -17,6 +17,12 @@ def test_binary_of_object_ids(open_nis, image, version):
     (mask,) = host.run([image])
     assert mask.dtype == np.int32
     np.testing.assert_array_equal(mask, image)
+
+
+def test_parameters_of_7_are_opaque(open_nis, image):
+    run = "assert not [name for name in dir(par) if name[0] != '_']; par.diameter"
+    with pytest.raises(nis.NodeFailed, match="no attribute 'diameter'"):
+        open_nis(make_script(run, version=7), 7).run([image])
 
 
 def test_binary_of_bytes(open_nis, image):
@@ -120,6 +126,8 @@ def test_context(open_nis, image):
     fields = {"outCoordinates": (0, 9), "finalCall": False, "inpFilename": "a.nd2"}
     (seen,) = host.run([image], context=fields)
     assert seen.ravel()[:4].tolist() == [9, 0, 1, 0]
+    with pytest.raises(TypeError, match="finalcall"):
+        host.run([image], context={"finalcall": True})
     (seen,) = host.run([image], context={**fields, "programPass": 2, "finalCall": True})
     assert seen.ravel()[:4].tolist() == [9, 1, 1, 1]
 

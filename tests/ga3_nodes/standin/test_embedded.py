@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standin_scripts import make_script
 
 from ga3_nodes.standin import embedded
 from ga3_nodes.standin.embedded import NIS_EXE, EmbeddedNis
 from ga3_nodes.standin.nis import Aborted, NodeFailed, ScriptRefused
+from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = pytest.mark.windows
 
@@ -135,3 +135,8 @@ def test_command_line_reports_a_failure(tmp_path, files):
     code, report = run_cli(*files(make_script("raise OSError('gone')")), cwd=tmp_path)
     assert (code, report["ok"], report["error"]) == (1, False, "NodeFailed")
     assert "OSError: gone" in report["message"]
+
+
+def test_our_future_imports_are_not_the_script_s():
+    head = "def f(x: 1 + 1): pass\nassert f.__annotations__['x'] == 2, f.__annotations__"
+    EmbeddedNis(make_script(head=head))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standin_scripts import make_script
 
 from ga3_nodes.standin import nis
 from ga3_nodes.standin.out_of_process import OutOfProcessNis, prepare_site
+from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = [
     pytest.mark.slow,

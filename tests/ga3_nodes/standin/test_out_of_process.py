@@ -8,30 +8,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from standin_scripts import make_script
 
 from ga3_nodes.standin import nis
 from ga3_nodes.standin.out_of_process import OutOfProcessNis
+from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = pytest.mark.windows
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc or /dev/shm")
 
-# Starts a process that writes a sign of life into a file, ten times a second, for a while.
+# The command of a process that shows that it lives: it writes a file, ten times a second.
 GRANDCHILD = """
-import subprocess, sys
-beat = r'''{folder}'''
+import os, subprocess, sys
 code = '''
 import pathlib, sys, time
-for i in range({ticks}):
-    pathlib.Path(sys.argv[1], 'beat').write_text(str(i))
+folder = pathlib.Path(sys.argv[1])
+for i in range(600):
+    (folder / 'beat').write_text(str(i))
     time.sleep(0.1)
+    if (folder / 'stop').exists():
+        break
 '''
-clean = {{k: v for k, v in __import__('os').environ.items() if k != 'PYTHONHOME'}}
-command = [sys.executable, '-c', code, beat]
+clean = {{k: v for k, v in os.environ.items() if k != 'PYTHONHOME'}}
+command = [sys.executable, '-c', code, {folder!r}]
 """
+# With a console of its own, too: under Wine, the conhost of the child's holds the child's pipes as
+# long as any process is attached to it.
 QUIET = (
     "subprocess.Popen(command, env=clean, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,"
-    " stderr=subprocess.DEVNULL)"
+    " stderr=subprocess.DEVNULL, creationflags=getattr(subprocess, 'CREATE_NO_WINDOW', 0))"
 )
 CARELESS = "subprocess.Popen(command, env=clean)"
 
@@ -41,6 +45,13 @@ def wait_until(condition, seconds=20.0):
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.02)
+
+
+@pytest.fixture
+def grandchild(tmp_path):
+    """The folder of a grandchild's signs of life; what was started there ends with the test."""
+    yield tmp_path
+    (tmp_path / "stop").touch()
 
 
 def beat(folder):
@@ -116,8 +127,8 @@ def test_grandchild_inherits_the_poison(out_of_process, image):
         assert "No module named 'encodings'" in host.log
 
 
-def test_abort_kills_the_child_but_not_its_children(out_of_process, image, tmp_path):
-    head = GRANDCHILD.format(folder=tmp_path, ticks=40)
+def test_abort_kills_the_child_but_not_its_children(out_of_process, image, grandchild):
+    head = GRANDCHILD.format(folder=str(grandchild))
     run = f"""
         import time
         if inp[0].data.max() > 30:
@@ -129,7 +140,7 @@ def test_abort_kills_the_child_but_not_its_children(out_of_process, image, tmp_p
     pressed = []
 
     def abort():
-        if beat(tmp_path):
+        if beat(grandchild):
             pressed.append(time.monotonic())
         return bool(pressed)
 
@@ -138,15 +149,15 @@ def test_abort_kills_the_child_but_not_its_children(out_of_process, image, tmp_p
     assert host.pid is None
     assert len(pressed) == 1
     assert time.monotonic() - pressed[0] < 2  # and not the 5 s of pipes that are kept open
-    assert_beats(tmp_path)
+    assert_beats(grandchild)
     (mask,) = host.run([image // 2])  # a new child
     assert not mask.any()
     host.close()  # nothing to complain about: the grandchild holds none of the pipes
 
 
 @pytest.mark.parametrize("end", ["close", "abort", "crash"])
-def test_grandchild_with_inherited_pipes_is_reported(python, site, image, tmp_path, end):
-    head = GRANDCHILD.format(folder=tmp_path, ticks=40)
+def test_grandchild_with_inherited_pipes_is_reported(python, site, image, grandchild, end):
+    head = GRANDCHILD.format(folder=str(grandchild))
     run = f"""
         import os, time
         {CARELESS}
@@ -161,11 +172,11 @@ def test_grandchild_with_inherited_pipes_is_reported(python, site, image, tmp_pa
         host.run([image])
     else:
         with pytest.raises((nis.Aborted, nis.ChildDied)):
-            host.run([image], lambda: end == "abort" and beat(tmp_path) != "")
+            host.run([image], lambda: end == "abort" and beat(grandchild) != "")
     with pytest.raises(nis.PipesKeptOpen, match="inherited pipes kept open"):
         host.close()
     host.close()  # said once
-    assert_beats(tmp_path)
+    assert_beats(grandchild)
 
 
 def test_crash_and_recovery(out_of_process, image):
@@ -268,7 +279,6 @@ def test_nothing_is_left_when_the_host_is_killed(python, site, tmp_path):
     """The child sees its pipe close and ends; memory has no name that could stay."""
     temp = tmp_path / "temp"
     temp.mkdir()
-    before = set(Path("/dev/shm").iterdir())
     program = f"""
 import sys, time, numpy
 from pathlib import Path
@@ -283,10 +293,12 @@ time.sleep(60)
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as host:
         child = Path("/proc", host.stdout.readline().decode().strip())
-        assert child.exists()
+        for process in (child, Path("/proc", str(host.pid))):
+            maps = (process / "maps").read_text()
+            assert "memfd:ga3-standin" in maps
+            assert "/dev/shm" not in maps
         host.kill()
     wait_until(lambda: not child.exists())
-    assert set(Path("/dev/shm").iterdir()) == before
     assert list(temp.iterdir()) == []
 
 

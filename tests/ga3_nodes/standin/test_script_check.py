@@ -1,9 +1,9 @@
 """NIS wants the line `import limnode`, in exactly that form."""
 
 import pytest
-from standin_scripts import make_script
 
 from ga3_nodes.standin.nis import ScriptRefused
+from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = pytest.mark.windows
 

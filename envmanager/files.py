@@ -1,0 +1,63 @@
+"""Files that are written whole or not at all, and folders that are deleted as far as they can be."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from ga3_nodes import home
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file beside `path`, then put it in its place at once.
+
+    A reader sees the old file or the new one, whatever happens. Windows refuses while a reader has
+    the old one open: hence the patience.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        home.patiently(lambda: temporary.replace(path), seconds=10.0)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, in UTF-8."""
+    write_whole(path, lambda place: place.write_text(text, "utf-8"))
+
+
+def discard(path: Path, trash: Path) -> None:
+    """Delete a folder: at once out of its place, and from the disk as far as that works now.
+
+    Windows cannot delete what a process has open; `empty_trash` tries again later.
+    """
+    if not path.exists():
+        return
+    trash.mkdir(parents=True, exist_ok=True)
+    grave = trash / f"{path.name}-{os.urandom(6).hex()}"
+    home.patiently(lambda: path.rename(grave), seconds=10.0)
+    shutil.rmtree(grave, ignore_errors=True)
+    _remove_if_empty(trash)
+
+
+def empty_trash(trash: Path) -> None:
+    """Delete what an earlier `discard` could not."""
+    if trash.is_dir():
+        for grave in trash.iterdir():
+            shutil.rmtree(grave, ignore_errors=True)
+        _remove_if_empty(trash)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        pass

@@ -1,0 +1,189 @@
+"""Reading what microscopes write, refusing what cannot be used, writing masks whole or not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Picture
+
+from envmanager import images
+from envmanager.errors import ImageError
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+GREY = np.arange(30, dtype=np.uint16).reshape(5, 6)
+RGB = np.arange(90, dtype=np.uint8).reshape(5, 6, 3)
+
+
+def _tiff(path, array, **options):
+    tifffile.imwrite(path, array, **options)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "axes", "shape"),
+    [
+        pytest.param(GREY, {}, "yx", (5, 6), id="plain"),
+        pytest.param(GREY, {"compression": "lzw"}, "yx", (5, 6), id="lzw"),
+        pytest.param(RGB, {"photometric": "rgb"}, "yxc", (5, 6, 3), id="rgb"),
+        pytest.param(
+            np.stack([GREY] * 4), {"imagej": True, "metadata": {"axes": "ZYX"}}, "zyx", (4, 5, 6),
+            id="imagej-stack",
+        ),
+        pytest.param(
+            np.stack([GREY] * 2), {"ome": True, "metadata": {"axes": "CYX"}}, "yxc", (5, 6, 2),
+            id="ome-channels",
+        ),
+        pytest.param(
+            np.stack([np.stack([GREY] * 2)] * 3),
+            {"ome": True, "metadata": {"axes": "ZCYX"}},
+            "zyxc",
+            (3, 5, 6, 2),
+            id="ome-stack-of-channels",
+        ),
+        pytest.param(
+            GREY[None, None], {"ome": True, "metadata": {"axes": "TZYX"}}, "yx", (5, 6),
+            id="axes-of-length-one",
+        ),
+        pytest.param(np.stack([GREY] * 4), {"photometric": "minisblack"}, "zyx", (4, 5, 6),
+                     id="plain-pages"),
+    ],
+)  # fmt: skip
+def test_a_tiff_is_read_with_its_axes_in_our_order(tmp_path, array, options, axes, shape):
+    image = images.read(_tiff(tmp_path / "bild ä.tif", array, **options))
+    assert (image.axes, image.pixels.shape, image.pixels.dtype) == (axes, shape, array.dtype)
+
+
+@pytest.mark.parametrize(("array", "axes"), [(GREY, "yx"), (RGB, "yxc")])
+def test_a_png_is_read(tmp_path, array, axes):
+    Picture.fromarray(array).save(tmp_path / "x.png")
+    image = images.read(tmp_path / "x.png")
+    assert image.axes == axes
+    np.testing.assert_array_equal(image.pixels, array)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no folder with real images beside the project")
+def test_an_nd2_of_nis_is_read():
+    image = images.read(DATA / "nuclei_agnor_rgb.nd2")
+    assert (image.axes, image.pixels.shape, image.pixels.dtype) == ("yxc", (548, 752, 3), np.uint8)
+
+
+def _not_finite():
+    array = GREY.astype(np.float32)
+    array[0, 0] = np.nan
+    array[1, 1] = np.inf
+    return array
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(lambda p: p / "no.tif", "no image file", id="missing"),
+        pytest.param(lambda p: p, "no image file", id="folder"),
+        pytest.param(lambda p: _text(p / "x.tif", "hello"), "cannot be read", id="not-a-tiff"),
+        pytest.param(lambda p: _text(p / "x.tif", ""), "cannot be read", id="zero-bytes"),
+        pytest.param(lambda p: _text(p / "x.png", "hello"), "cannot be read", id="not-a-png"),
+        pytest.param(lambda p: _text(p / "x.nd2", "hello"), "cannot be read", id="not-an-nd2"),
+        pytest.param(lambda p: _text(p / "x.docx", ""), "no known image format", id="word"),
+        pytest.param(lambda p: _truncated(p / "x.tif"), "cannot be read", id="truncated"),
+        pytest.param(
+            lambda p: _tiff(p / "x.tif", np.zeros((2, 3, 4, 5, 6), np.uint8), ome=True,
+                            metadata={"axes": "TZCYX"}),
+            "2 time points", id="five-axes",
+        ),
+        pytest.param(
+            lambda p: _tiff(p / "x.tif", np.stack([GREY] * 3), imagej=True,
+                            metadata={"axes": "TYX"}),
+            "3 time points", id="time-series",
+        ),
+        pytest.param(lambda p: _tiff(p / "x.tif", _not_finite()), "2 values that are not numbers",
+                     id="nan"),
+        pytest.param(lambda p: _npy(p / "x.npy", np.zeros((0, 5))), "is empty", id="empty"),
+        pytest.param(lambda p: _npy(p / "x.npy", np.zeros((2, 2), "c16")), "complex", id="complex"),
+        pytest.param(lambda p: _npy(p / "x.npy", np.zeros(7)), "x.npy", id="one-axis"),
+        pytest.param(lambda p: _npy(p / "x.npy", np.zeros((2,) * 5)), "x.npy", id="five-axes-npy"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_told_in_one_sentence(tmp_path, make, message):
+    with pytest.raises(ImageError) as caught:
+        images.read(make(tmp_path))
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def _text(path, text):
+    path.write_text(text, "utf-8")
+    return path
+
+
+def _npy(path, array):
+    np.save(path, array)
+    return path
+
+
+def _truncated(path):
+    _tiff(path, np.random.default_rng(0).integers(0, 255, (200, 200)).astype(np.uint8))
+    path.write_bytes(path.read_bytes()[:20000])
+    return path
+
+
+LABELS = np.array([[0, 0, 3], [70, 70, 3]], np.int32)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.png", "a.npy"])
+def test_a_mask_comes_back_as_it_was(tmp_path, name):
+    path = tmp_path / "neu ö" / name
+    images.write_labels(path, LABELS)
+    np.testing.assert_array_equal(images.read(path).pixels, LABELS)
+    assert [p.name for p in path.parent.iterdir()] == [name]
+
+
+def test_more_labels_than_uint16_can_hold(tmp_path):
+    labels = np.arange(70_000, dtype=np.int32).reshape(7, 10_000)
+    images.write_labels(tmp_path / "a.tif", labels)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), labels)
+    with pytest.raises(ImageError, match="65,535"):
+        images.write_labels(tmp_path / "a.png", labels)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a"])
+def test_a_format_that_would_damage_a_mask_is_refused(tmp_path, name):
+    with pytest.raises(ImageError, match="cannot be saved"):
+        images.write_labels(tmp_path / name, LABELS)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the path is a POSIX one")
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ImageError, match="cannot be written"):
+        images.write_labels(tmp_path / "file" / "a.tif", LABELS)
+
+
+def test_objects_are_counted_by_label():
+    assert images.count_objects(LABELS) == 2
+    assert images.count_objects(np.zeros((3, 3), np.int32)) == 0
+    assert images.count_objects(np.ones((3, 3), np.int32)) == 1
+
+
+@pytest.mark.parametrize(
+    ("pixels", "axes"),
+    [
+        (GREY, "yx"),
+        (RGB, "yxc"),
+        (np.stack([GREY] * 3), "zyx"),
+        (np.stack([GREY] * 2, -1), "yxc"),
+        (np.full((5, 6), 7.0), "yx"),
+    ],
+)
+def test_an_overlay_shows_outlines(tmp_path, pixels, axes):
+    labels = np.zeros((5, 6), np.int32)
+    labels[1:4, 1:4] = 1
+    mask = np.stack([labels] * 3) if "z" in axes else labels
+    images.write_overlay(tmp_path / "o.png", images.Image(Path("x"), pixels, axes), mask)
+    shown = np.asarray(Picture.open(tmp_path / "o.png"))
+    assert tuple(shown[1, 1]) == images.OUTLINE
+    assert tuple(shown[2, 2]) != images.OUTLINE
+    assert tuple(shown[0, 0]) != images.OUTLINE
