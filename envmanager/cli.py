@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import console, settings
+from envmanager import catalog, console, settings
 from envmanager.environments import Environments
-from envmanager.errors import Cancelled, GA3EnvError, UsageError
+from envmanager.errors import Cancelled, GA3EnvError, NotInstalled, UsageError
 from envmanager.paths import data_folder
-from ga3_nodes import __version__
+from ga3_nodes import __version__, home
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED = 0, 1, 2, 130
 
@@ -158,9 +158,8 @@ def _remove(options: argparse.Namespace) -> Outcome:
 
 def _segment(options: argparse.Namespace) -> Outcome:
     from envmanager import images, segmentation
-    from ga3_nodes import home
 
-    spec = segmentation.function_of(home.published(options.module), options.function)
+    spec = segmentation.function_of(_published(options.module), options.function)
     parameters = segmentation.parse_parameters(options.parameter, spec["parameters"])
     outputs = segmentation.output_paths(options.image, options.output)
     done = [
@@ -192,8 +191,16 @@ def _segment(options: argparse.Namespace) -> Outcome:
     return Outcome({"outputs": rows}, show)
 
 
+def _published(name: str) -> home.ModuleEntry:
+    try:
+        return home.published(name)
+    except NotInstalled:
+        catalog.find(name, data_folder())  # a misspelt name is told as such
+        raise
+
+
 def _node(options: argparse.Namespace) -> Outcome:
-    from envmanager import catalog, files, nodes, segmentation
+    from envmanager import files, nodes, segmentation
 
     module = catalog.find(options.module, data_folder())
     declared = module.functions.get(options.function, {}).get("parameters", {})

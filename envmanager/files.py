@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that are deleted as far as they can be."""
+"""Files that are written whole or not at all, folders that are deleted as far as they can be."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ def script(
     template = (NODE_PACKAGE / "nodes" / "labels.py.txt").read_text("utf-8")
     return Template(template).substitute(
         TITLE=module.title,
+        QUOTED_TITLE=json.dumps(module.title, ensure_ascii=False),
         VERSION=module.version,
         NIS=_NAMES[nis],
         MODULE=module.name,

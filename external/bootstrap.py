@@ -47,9 +47,6 @@ def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-# ---- what is there ---------------------------------------------------------------------------
-
-
 def base_python() -> str:
     """Give the interpreter that runs this, or the one below it when this is a venv's."""
     return str(getattr(sys, "_base_executable", "") or sys.executable)
@@ -117,9 +114,6 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-# ---- one set-up at a time --------------------------------------------------------------------
-
-
 def try_lock(stream: IO[bytes]) -> bool:
     """Take the OS lock on an open file; the system gives it back however we end."""
     if sys.platform == "win32":
@@ -175,9 +169,6 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-# ---- programs that we start ------------------------------------------------------------------
-
-
 def child_environment() -> dict[str, str]:
     """Give the user's variables without those that bend a Python: NIS and conda set them."""
     names = {"PYTHONHOME", "PYTHONPATH", "PYTHONEXECUTABLE", "PYTHONSTARTUP", "PYTHONPLATLIBDIR"}
@@ -216,16 +207,18 @@ def run_tool(command: Sequence[str | Path], folder: Path) -> tuple[int, list[str
 
 def first_error(lines: list[str]) -> str:
     """Pick from the output of pip or uv what a person wants to read."""
-    errors = [line for line in lines if line.lower().startswith("error:")]
-    causes = [line.strip() for line in lines if line.strip().startswith(("Caused by:", "×", "╰─▶"))]
-    picked = errors[-1:] + causes[-1:] if causes else errors[-1:] or lines[-1:]
-    return " ".join(line.removeprefix("ERROR: ").removeprefix("error: ") for line in picked)[:500]
+    retries = [line for line in lines if "connection broken by" in line]
+    if retries:  # pip's errors then say that no such package exists
+        return f"no connection ({retries[-1].partition('connection broken by ')[2][:200]})"
+    errors = [line[7:] for line in lines if line.lower().startswith("error: ")]
+    causes = [line.strip()[7:] for line in lines if line.strip().startswith("cause: ")]
+    return ": ".join(errors[-1:] + causes[-1:] or lines[-1:])[:500]
 
 
 def refuse(lines: list[str], code: str, what: str, hint: str) -> NoReturn:
     """Turn the output of a failed pip or uv into a SetupError."""
     text = "\n".join(lines)
-    if any(sign in text for sign in ("No space left", "os error 28", "os error 112")):
+    if "No space left" in text or "os error 28" in text or "os error 112" in text:
         raise SetupError("disk_full", f"{what}: the disk is full.", "Free some space, start again.")
     if "DO NOT MATCH THE HASHES" in text or "Hash mismatch" in text:
         hint = "What the index or a proxy gave is not what this version names. " + hint
@@ -321,9 +314,7 @@ def unpack_uv(wheel: Path, folder: Path) -> Path:
 
     target = folder / UV.name
     with zipfile.ZipFile(wheel) as archive, target.open("wb") as stream:
-        member = next((n for n in archive.namelist() if n.endswith(f"/scripts/{UV.name}")), None)
-        if member is None:
-            raise SetupError("uv_not_fetched", f"{wheel.name} holds no {UV.name}.", "Report this.")
+        member = next(n for n in archive.namelist() if n.endswith(f"/scripts/{UV.name}"))
         with archive.open(member) as source:
             shutil.copyfileobj(source, stream)
         stream.flush()
@@ -338,7 +329,8 @@ def is_intact(stamp: list[str]) -> bool:
     """Say whether the environment with this stamp is ours, whole, and able to run."""
     try:
         whole = len(stamp) == 4 and stamp[1] == identity() and stamp[3] == installed_names()
-        return whole and run_tool([VENV_PYTHON, "-I", "-c", "import encodings"], ROOT)[0] == 0
+        check = "import sys; sys.exit(sys.prefix == sys.base_prefix)"  # no pyvenv.cfg: they are
+        return whole and run_tool([VENV_PYTHON, "-I", "-c", check], ROOT)[0] == 0
     except OSError:
         return False
 
@@ -383,34 +375,29 @@ def make_venv() -> None:
     # Makes `.venv/bin/python -m envmanager` work from any folder without PYTHONPATH, which would
     # pass to every program below. As code when not ASCII: how a .pth is decoded depends on Python.
     root = str(ROOT)
-    code = f"import sys; {root!a} in sys.path or sys.path.append({root!a})"
-    line = root if root.isascii() else code
-    (site_packages() / "ga3env.pth").write_text(line + "\n", "ascii")
+    line = f"import sys; {root!a} in sys.path or sys.path.append({root!a})"
+    (site_packages() / "ga3env.pth").write_text(root if root.isascii() else line, "ascii")
     if base_python().isascii() or not WINDOWS:  # cmd.exe would misread other letters
         (VENV / "ga3env-python").write_bytes(os.fsencode(base_python()) + b"\n")
 
 
 def remove_venv() -> None:
     """Move `.venv` away and delete it; on Windows nothing moves while a program runs from it."""
-    import shutil
-    import tempfile
     import time
 
     if VENV.is_symlink() or VENV.is_file():
         VENV.unlink()
         return
-    aside = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=UV_DIR)) / "venv"
-    for attempt in range(50):  # 10 s: the uv of a killed start may still be at work
-        try:
-            VENV.rename(aside)
-            break
-        except PermissionError:
-            if not WINDOWS or attempt == 49:
-                message = "The app's environment .venv must be made anew, but it is in use."
-                hint = "Close the app and all programs that run from .venv, then start again."
-                raise SetupError("in_use", message, hint) from None
-            time.sleep(0.2)
-    shutil.rmtree(aside.parent, ignore_errors=True)
+    with scratch() as folder:
+        for _ in range(50 if WINDOWS else 1):  # 10 s: a killed start's uv may still be at work
+            try:
+                VENV.rename(folder / "venv")
+                return
+            except PermissionError:
+                time.sleep(0.2)
+    message = "The app's environment .venv must be made anew, but it is in use or not writable."
+    hint = "Close the app and all programs that run from .venv, then start again."
+    raise SetupError("in_use", message, hint)
 
 
 def sync(level: str) -> None:
@@ -418,8 +405,8 @@ def sync(level: str) -> None:
     lock = LOCKS[level][0]
     pins = lock.read_text("utf-8").splitlines()
     count = len({line.split("==")[0] for line in pins if "==" in line and line[0] not in " #"})
-    what = "the app" if level == "app" else "the app and its tests"
-    say(f"Setting up {what} ({count} package{'s' * (count != 1)}) ...")
+    tests = " and its tests" if level == "test" else ""
+    say(f"Setting up the app{tests} ({count} package{'s' * (count != 1)}) ...")
     options = ["--require-hashes", "--color", "never", "--python", str(VENV_PYTHON)]
     code, lines = run_tool([UV, "pip", "sync", *options, lock.name], ROOT)
     if code:
@@ -433,9 +420,6 @@ def write_stamp(level: str, wanted: str) -> None:
     temporary = VENV / "ga3env.stamp.new"
     temporary.write_text("\n".join(lines), "utf-8", "surrogateescape")
     temporary.replace(stamp_file(level))
-
-
-# ---- start -----------------------------------------------------------------------------------
 
 
 def launch(command: list[str], folder: Path | None = None) -> int:
@@ -468,7 +452,7 @@ def start(args: list[str]) -> int:
     """Set up what is missing, then start."""
     level = "test" if args[:1] == ["test"] else "app"
     if level == "test" and not LOCKS["test"][0].is_file():
-        hint = "Take a clone of the repository to run them."
+        hint = "Run them in a clone of the repository."
         raise SetupError("no_tests", "This copy of the project holds no tests.", hint)
     if not is_ready(level):
         if VENV in Path(sys.executable).parents:  # .venv is activated, and cannot rebuild itself

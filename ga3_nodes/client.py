@@ -112,11 +112,10 @@ def call(
     deadline = None if timeout is None else time.monotonic() + timeout
     patience = _Patience(deadline, cancelled or (lambda: False))
     for _ in range(_TRIES):
-        link = _link(entry, patience)
         try:
-            return link.call(message, arrays, patience, copy)
-        except wire.ConnectionLost:  # the worker ended before it began with this call
-            link.close()
+            return _link(entry, patience).call(message, arrays, patience, copy)
+        except wire.ConnectionLost:
+            continue  # the worker ended before it began with this call
     raise WorkerStartFailed(f"The workers of {module} end before they take a call.")
 
 
@@ -164,15 +163,9 @@ class _Link:
         self._outbox = shm.Outbox()
         self._number = 0
 
-    def alive(self) -> bool:
-        """Tell whether the worker still listens: an ended connection is readable."""
-        try:
-            return not self.connection.closed and not self.connection.poll(0)
-        except OSError:
-            return False
-
     def close(self) -> None:
-        self.connection.close()
+        with self.lock:  # not under a call of another thread
+            self.connection.close()
 
     def call(
         self,
@@ -182,13 +175,24 @@ class _Link:
         copy: bool,
     ) -> Result:
         with self.lock:
-            self._number += 1
-            wire.send(
-                self.connection,
-                {**message, "id": self._number, "arrays": self._place(arrays)},
-            )
-            reply = self._reply(patience)
-            return self._result(reply, copy)
+            try:
+                self._check_alive()
+                self._number += 1
+                placed = self._place(arrays)
+                wire.send(self.connection, {**message, "id": self._number, "arrays": placed})
+                return self._result(self._reply(patience), copy)
+            except wire.ConnectionLost:
+                self.connection.close()
+                raise
+
+    def _check_alive(self) -> None:
+        """Between two calls a worker sends nothing: a readable connection is one that has ended."""
+        try:
+            ended = self.connection.closed or self.connection.poll(0)
+        except OSError:
+            ended = True
+        if ended:
+            raise wire.ConnectionLost("The worker has ended.")
 
     def _place(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         given = {name: np.asarray(array) for name, array in arrays.items()}
@@ -241,7 +245,7 @@ class _Link:
         """Leave a call; a computation that runs can only be stopped with its process."""
         if started:
             spawn.kill(self.pid)
-        self.close()
+        self.connection.close()
 
     def _crash(self) -> WorkerCrashed:
         exit_code = None
@@ -250,7 +254,7 @@ class _Link:
                 exit_code = self.process.wait(5.0)
             except subprocess.TimeoutExpired:
                 pass
-        self.close()
+        self.connection.close()
         outcome = "" if exit_code is None else f" (exit code {exit_code})"
         return WorkerCrashed(
             f"The worker of {self.entry.name} crashed during the call{outcome}.",
@@ -263,18 +267,17 @@ class _Link:
         )
 
 
-_links: dict[tuple[Path, str, int], _Link] = {}
-_links_lock = threading.Lock()
+_Key = tuple[Path, str, int]
+_links: dict[_Key, _Link] = {}
+_opening: dict[_Key, threading.Lock] = {}
 
 
 def _link(entry: home.ModuleEntry, patience: _Patience) -> _Link:
     """Return this process's connection to the worker, made new where it has ended."""
     key = (entry.root, entry.name, entry.generation)
-    with _links_lock:
+    with _opening.setdefault(key, threading.Lock()):
         link = _links.get(key)
-        if link is None or not link.alive():
-            if link:
-                link.close()
+        if link is None or link.connection.closed:
             link = _links[key] = _connect_or_start(entry, patience)
         return link
 
@@ -385,7 +388,5 @@ def _ask(record: records.WorkerRecord, question: wire.Message) -> dict[str, Any]
 
 def close() -> None:
     """Close this process's connections; the workers live on."""
-    with _links_lock:
-        for link in _links.values():
-            link.close()
-        _links.clear()
+    while _links:
+        _links.popitem()[1].close()

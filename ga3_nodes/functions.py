@@ -98,7 +98,11 @@ def run_function(
 def _failure(error: BaseException) -> GA3EnvError:
     details = {"traceback": traceback.format_exc()}
     if isinstance(error, ValueError):  # a module's way to refuse its input
-        return BadInput(str(error) or "The input cannot be used.", details=details)
+        return BadInput(
+            str(error) or "The input cannot be used.",
+            "Change the image or the parameters.",
+            details=details,
+        )
     if isinstance(error, MemoryError):
         return ModuleFailed(
             "There is not enough memory for this image.",
@@ -106,7 +110,11 @@ def _failure(error: BaseException) -> GA3EnvError:
             code="out_of_memory",
             details=details,
         )
-    return ModuleFailed(f"{type(error).__name__}: {error}", details=details)
+    return ModuleFailed(
+        f"The module failed: {type(error).__name__}: {error}",
+        "The traceback is in the worker's log; try other parameters, or repair the module.",
+        details=details,
+    )
 
 
 def _outputs(declared: dict[str, Any], returned: Any) -> dict[str, Any]:

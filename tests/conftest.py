@@ -10,6 +10,8 @@ import pytest
 
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
+pytest_plugins = ["tests.standin_fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def data_folder(tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def publish(
     (folder / "module.json").write_text(json.dumps(declaration), "utf-8")
     (folder / "worker.py").write_text(textwrap.dedent(worker), "utf-8")
     config_path = root / "config.json"
-    config = {"schema": 1, "modules": {}}
+    config = {"schema": 1, "client_dir": str(PROJECT), "modules": {}}
     if config_path.exists():
         config = json.loads(config_path.read_text("utf-8"))
     config["modules"][name] = {

@@ -1,3 +1,7 @@
+"""Fixtures that open the stand-in for NIS, in either mode."""
+
+from __future__ import annotations
+
 import os
 import shutil
 import sys
