@@ -162,6 +162,7 @@ class _Link:
         self._inbox = shm.Inbox()
         self._outbox = shm.Outbox()
         self._number = 0
+        self._started = False
 
     def close(self) -> None:
         with self.lock:  # not under a call of another thread
@@ -183,6 +184,9 @@ class _Link:
                 return self._result(self._reply(patience), copy)
             except wire.ConnectionLost:
                 self.connection.close()
+                raise
+            except KeyboardInterrupt:
+                self._give_up()
                 raise
 
     def _check_alive(self) -> None:
@@ -207,22 +211,22 @@ class _Link:
         return described
 
     def _reply(self, patience: _Patience) -> wire.Message:
-        started = False
+        self._started = False
         while True:
             try:
                 while not self.connection.poll(_POLL_S):
                     if error := patience.exhausted():
-                        self._give_up(started)
+                        self._give_up()
                         raise error
                 reply = wire.receive(self.connection)
             except (OSError, EOFError, wire.ConnectionLost) as error:
-                if not started:
+                if not self._started:
                     raise wire.ConnectionLost("The worker has ended.") from error
                 raise self._crash() from error
             if reply.get("id") not in (self._number, None):
                 continue  # of a call that was given up
             if reply.get("type") == "started":
-                started = True
+                self._started = True
             elif reply.get("type") == "error":
                 raise from_dict(reply["error"])
             else:
@@ -241,9 +245,9 @@ class _Link:
         result.worker_pid = self.pid
         return result
 
-    def _give_up(self, started: bool) -> None:
+    def _give_up(self) -> None:
         """Leave a call; a computation that runs can only be stopped with its process."""
-        if started:
+        if self._started:
             spawn.kill(self.pid)
         self.connection.close()
 

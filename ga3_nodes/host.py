@@ -38,7 +38,9 @@ from ga3_nodes import __version__, functions, home, locks, params, records, shm,
 from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
 
 EXIT_FAILED = 1
+EXIT_ABANDONED = 77  # whoever waited for the running call is gone
 _WATCH_S = 2.0  # how often an idle worker looks whether it is retired
+_GRACE_S = 2.0  # how long a call may run on that nobody waits for
 
 
 @dataclass
@@ -78,7 +80,7 @@ class Server:
         self.key = secrets.token_bytes(32)
         self.started = time.time()
         self.last_call = time.monotonic()
-        self.busy = False
+        self.running: Peer | None = None
         self.worker: ModuleType | None = None
         self.broken: GA3EnvError | None = None
 
@@ -156,6 +158,7 @@ class Server:
             peer.gone = True
             self.peers.remove(peer)
             connection.close()
+        self._abandon(peer)
 
     def _read(self, peer: Peer) -> None:
         while True:
@@ -177,10 +180,24 @@ class Server:
                 case unknown:
                     peer.send({"type": "unknown", "what": str(unknown)[:100]})
 
+    def _abandon(self, peer: Peer) -> None:
+        """Stop the call of a client that is gone: a computation only ends with its process.
+
+        NIS kills the node's process when the user aborts. Others whose calls wait here see the
+        connection end before their call has started, and start another worker.
+        """
+        deadline = time.monotonic() + _GRACE_S
+        while self.running is peer:
+            if time.monotonic() >= deadline:
+                print("The client is gone: its call is stopped.", flush=True)
+                records.sweep(self.stem)
+                os._exit(EXIT_ABANDONED)
+            time.sleep(0.05)
+
     def _status(self) -> dict[str, Any]:
         return {
             "ready": self.worker is not None,
-            "busy": self.busy or not self.jobs.empty(),
+            "busy": self.running is not None or not self.jobs.empty(),
             "idle_s": round(time.monotonic() - self.last_call, 1),
             "clients": [
                 {"program": peer.about.get("program"), "pid": peer.about.get("pid")}
@@ -202,9 +219,9 @@ class Server:
                 continue
             if job is None:
                 return
-            self.busy = True
+            self.running = job[0]
             self._run_job(*job)
-            self.busy = False
+            self.running = None
             self.last_call = time.monotonic()
             if self.broken:
                 return  # the next call tries the import anew

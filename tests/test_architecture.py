@@ -34,7 +34,7 @@ STARTS_PROCESSES = {
     "envmanager/process.py",  # everything else
     "ga3_nodes/standin/out_of_process.py",  # the node's process, as NIS does
 }
-LONG_FILE, LONG_FUNCTION = 500, 60
+LONG_FILE, LONG_FUNCTION = 500, 40
 
 
 def _sources(*packages: str) -> list[Path]:
@@ -130,8 +130,14 @@ def test_files_and_functions_stay_short():
         assert len(path.read_text("utf-8").splitlines()) <= LONG_FILE, _name(path)
         for node in ast.walk(_tree(path)):
             if isinstance(node, ast.FunctionDef):
-                length = (node.end_lineno or 0) - node.lineno + 1
+                length = (node.end_lineno or 0) - _first_statement(node).lineno + 1
                 assert length <= LONG_FUNCTION, f"{_name(path)}: {node.name} has {length} lines"
+
+
+def _first_statement(function: ast.FunctionDef) -> ast.stmt:
+    """Skip the signature and the docstring: they may be as long as the reader needs."""
+    documented = ast.get_docstring(function) is not None and len(function.body) > 1
+    return function.body[1 if documented else 0]
 
 
 @pytest.mark.parametrize("module", ["ga3_nodes.client", "envmanager.cli"])

@@ -8,7 +8,7 @@ from skimage.color import rgb2hed
 from skimage.filters import threshold_li, threshold_otsu, threshold_triangle
 from skimage.measure import block_reduce, label
 from skimage.morphology import local_maxima
-from skimage.segmentation import relabel_sequential, watershed
+from skimage.segmentation import watershed
 from skimage.transform import resize
 
 RANKS = {"yx": 2, "yxc": 3, "zyx": 3, "zyxc": 4}
@@ -24,6 +24,7 @@ PIXEL_FLOOR = 3.0  # a pixel counts from this many background deviations
 OBJECT_FLOOR = 4.0  # an object counts from this many, so that noise alone gives none ...
 CHANCE = 12.0  # ... plus this / diameter in px: small bumps arise by chance more easily
 CLIPPINGS = 3  # more of them would swallow the faint objects of a bright-field image
+CLEARLY_BRIGHT = 10.0  # times the pixel floor
 BRIGHTNESS_WEIGHT = 0.3  # of log brightness beside log distance when touching objects are split
 ROUNDS = 2  # the second round splits the tighter outlines that the first one found
 
@@ -200,23 +201,31 @@ def _signal(smooth: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
 
 def _background(smooth: np.ndarray, radius: float) -> np.ndarray:
     """Opening of each plane (as the rolling ball of Sternberg 1983), at a quarter of the size."""
-    planes = (1,) * (smooth.ndim - 2)
-    small = block_reduce(smooth, (*planes, 4, 4), np.mean, cval=float(np.median(smooth)))
-    reach = round(radius / 4)
-    small = ndi.grey_opening(small, (*planes, 2 * reach + 1, 2 * reach + 1), mode="reflect")
-    small = ndi.gaussian_filter(small, [0.0] * len(planes) + [radius / 8] * 2)
-    return resize(small, smooth.shape, order=1, mode="edge", preserve_range=True)
+    planes = smooth.ndim - 2
+    height, width = smooth.shape[-2:]
+    even = np.pad(smooth, [(0, 0)] * planes + [(0, -height % 4), (0, -width % 4)], mode="edge")
+    small = block_reduce(even, (1,) * planes + (4, 4), np.mean)
+    reach = max(1, round(radius / 4))
+    # odd reflection carries a slope on beyond the edge, so that a tilted background stays whole
+    margin = [(0, 0)] * planes + [(reach, reach)] * 2
+    wide = np.pad(small, margin, mode="reflect", reflect_type="odd")
+    wide = ndi.grey_opening(wide, (1,) * planes + (2 * reach + 1,) * 2)
+    wide = ndi.gaussian_filter(wide, [0.0] * planes + [radius / 8] * 2)
+    small = wide[..., reach:-reach, reach:-reach]
+    return resize(small, even.shape, order=1, mode="edge")[..., :height, :width]
 
 
 def _threshold(signal: np.ndarray, noise: float, method: str, radius: float) -> float | np.ndarray:
     floor = PIXEL_FLOOR * noise
     if method == "automatic":
-        # linear within the noise, logarithmic above it: a few bright objects cannot hide dim ones
-        return max(floor * float(np.sinh(threshold_otsu(np.arcsinh(signal / floor)))), floor)
+        # linear within the noise, logarithmic above it, and all that is clearly bright is alike:
+        # bright objects cannot hide dim ones
+        logs = np.arcsinh(np.minimum(signal / floor, CLEARLY_BRIGHT))
+        return floor * max(float(np.sinh(threshold_otsu(logs))), 1.0)
     if method == "local":
         sigma = [0.0] * (signal.ndim - 2) + [(radius or 75.0) / 2] * 2
-        return np.maximum(ndi.gaussian_filter(signal, sigma), floor)
-    return max(float(GLOBAL_THRESHOLDS[method](signal)), floor)
+        return np.maximum(ndi.gaussian_filter(signal, sigma), noise)
+    return float(GLOBAL_THRESHOLDS[method](signal))
 
 
 def _split(
@@ -319,17 +328,27 @@ def _fill_small_holes(mask: np.ndarray, limit: float, sampling: tuple[float, ...
 def _fill_enclosed_holes(labels: np.ndarray) -> np.ndarray:
     """Fill each hole that has one single object around it."""
     holes, count = ndi.label(labels == 0)
+    enclosed = np.ones(count + 1, bool)
+    enclosed[0] = False
+    enclosed[_at_edge(holes)] = False  # open to the outside
+    inside = enclosed[holes]
+    if not inside.any():
+        return labels
+    hole = holes[inside]
     number = np.arange(count + 1)
-    beyond = int(labels.max()) + 1
-    highest = ndi.maximum(ndi.maximum_filter(labels, 3), holes, number)
-    lowest = ndi.minimum(
-        ndi.minimum_filter(np.where(labels == 0, beyond, labels), 3), holes, number
-    )
+    highest = ndi.maximum(ndi.maximum_filter(labels, 3)[inside], hole, number)
+    beyond = np.where(labels == 0, np.iinfo(np.int32).max, labels)
+    lowest = ndi.minimum(ndi.minimum_filter(beyond, 3)[inside], hole, number)
     owner = np.where(highest == lowest, highest, 0).astype(np.int32)
-    for axis in range(-2, 0):
-        for end in (0, -1):
-            owner[np.take(holes, end, axis)] = 0
-    return np.where(labels == 0, owner[holes], labels)
+    filled = labels.copy()
+    filled[inside] = owner[hole]
+    return filled
+
+
+def _at_edge(labels: np.ndarray) -> np.ndarray:
+    """Labels that touch the edge of the image in y or x."""
+    edges = [np.take(labels, end, axis).ravel() for axis in (-2, -1) for end in (0, -1)]
+    return np.unique(np.concatenate(edges))
 
 
 def _cleaned(
@@ -345,7 +364,6 @@ def _cleaned(
     keep = (diameter >= smallest) & ((diameter <= largest) | (largest == 0))
     keep[0] = False
     if exclude_border:
-        for axis in range(-2, 0):
-            for end in (0, -1):
-                keep[np.take(labels, end, axis)] = False
-    return relabel_sequential(np.where(keep[labels], labels, 0))[0].astype(np.int32)
+        keep[_at_edge(labels)] = False
+    number = np.cumsum(keep, dtype=np.int32)
+    return np.where(keep, number, 0).astype(np.int32)[labels]

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 
 from envmanager import cli
-from ga3_nodes import records
+from ga3_nodes import client, records
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, PROJECT, publish
 
 pytestmark = pytest.mark.windows
@@ -231,7 +232,10 @@ def test_an_interrupt_ends_with_130_and_no_half_written_file(data_folder, tmp_pa
     while not records.live(data_folder):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.5)
+    ((_, worker),) = records.live(data_folder)
+    while not client.status(worker)["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     process.send_signal(number)
     try:
         _, told = process.communicate(timeout=60)
@@ -239,6 +243,6 @@ def test_an_interrupt_ends_with_130_and_no_half_written_file(data_folder, tmp_pa
         process.kill()
     assert process.returncode == 130
     assert "Cancelled" in told
+    psutil.wait_procs([psutil.Process(worker.pid)] if psutil.pid_exists(worker.pid) else [], 30)
+    assert not psutil.pid_exists(worker.pid)
     assert not (tmp_path / "m.tif").exists()
-    for _, record in records.live(data_folder):
-        os.kill(record.pid, signal.SIGKILL)

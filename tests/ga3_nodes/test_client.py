@@ -190,6 +190,28 @@ def test_a_cancelled_call_ends_its_worker(echo):
     assert _call()["labels"].any()
 
 
+def test_the_call_of_a_client_that_was_killed_is_stopped(echo):
+    pid = _call().worker_pid
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numpy as np\n"
+        "from ga3_nodes import client\n"
+        "client.call('echo', 'segment', {'image': np.ones((4, 4))}, {'mode': 'sleep'})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(PROJECT)])
+    ((_, record),) = records.live(echo)
+    deadline = time.monotonic() + 30
+    while not client.status(record)["busy"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for child in psutil.Process(process.pid).children():
+        child.kill()  # on Windows the interpreter is a child of the launcher
+    process.kill()
+    process.wait()
+    assert _call().worker_pid != pid  # it had waited for the killed client's call
+    assert time.monotonic() < deadline
+
+
 def test_an_idle_worker_ends_and_leaves_nothing(data_folder):
     publish(data_folder, ECHO_DECLARATION, ECHO_WORKER, idle_timeout_s=0.3)
     pid = _call().worker_pid
