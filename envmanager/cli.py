@@ -7,12 +7,13 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import catalog, console, settings
+from envmanager import applog, catalog, console, events, settings
 from envmanager.environments import Environments
 from envmanager.errors import Cancelled, GA3EnvError, NotInstalled, UsageError
 from envmanager.paths import data_folder
@@ -61,26 +62,21 @@ def _interrupt(number: int, frame: object) -> NoReturn:
 
 
 def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
+    if isinstance(error, UsageError):
+        exit_code = EXIT_USAGE
+    else:
+        exit_code = EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_FAILED
+        applog.write_error(data_folder(), command, error)
     if as_json:
         console.print_json({"ok": False, "command": command, "error": error.to_dict()})
     else:
         console.print_error(error)
-    if isinstance(error, Cancelled):
-        return EXIT_CANCELLED
-    return EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED
+    return exit_code
 
 
 def _unexpected(error: Exception) -> GA3EnvError:
-    """Wrap a defect of ours, or of the system: one sentence, with the traceback in the log."""
-    path = data_folder().root / "logs" / "app.log"
-    details: dict[str, Any] = {"traceback": traceback.format_exc()}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as log:
-            log.write(details["traceback"] + "\n")
-        details["log"] = str(path)
-    except OSError:
-        pass
+    """Wrap what the system refused, or a defect of ours; the log has the traceback."""
+    details = {"traceback": traceback.format_exc(), "log": str(applog.path(data_folder()))}
     if isinstance(error, OSError):
         return GA3EnvError(
             f"The system refused: {error}.",
@@ -102,6 +98,12 @@ def _unexpected(error: Exception) -> GA3EnvError:
 def _environments() -> Environments:
     data = data_folder()
     return Environments(data, settings.load(data.settings))
+
+
+@contextmanager
+def _progress() -> Iterator[events.Report]:
+    with console.progress() as report:
+        yield applog.also(data_folder(), report)
 
 
 def _list(options: argparse.Namespace) -> Outcome:
@@ -135,7 +137,7 @@ def _status(options: argparse.Namespace) -> Outcome:
 
 
 def _install(options: argparse.Namespace) -> Outcome:
-    with console.progress() as report:
+    with _progress() as report:
         done = _environments().install(options.module, python=options.python or "", report=report)
     data = {
         "name": done.name,
@@ -234,6 +236,8 @@ def _workers(options: argparse.Namespace) -> Outcome:
     def show() -> None:
         if options.action == "stop":
             console.print_line(f"{len(found)} worker(s) ended.")
+            for worker in workers.live(data, options.module):
+                console.print_line(f"{worker.module} (PID {worker.pid}) is still computing.")
         elif not found:
             console.print_line("No worker is running.")
         else:
@@ -263,7 +267,7 @@ def _settings(options: argparse.Namespace) -> Outcome:
 def _demo(options: argparse.Namespace) -> Outcome:
     from envmanager import demo
 
-    with console.progress() as report:
+    with _progress() as report:
         done = demo.run(_environments(), image_path=options.image, report=report, nis=options.nis)
 
     def show() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -50,7 +49,9 @@ def publish_client(data: DataFolder) -> Path:
     """
     folder = data.clients / _digest(NODE_PACKAGE)
     if not folder.is_dir():
-        temporary = data.clients / f"{folder.name}.{os.getpid()}.tmp"
+        for leftover in data.clients.glob("*.tmp"):
+            files.discard(leftover, data.trash)
+        temporary = data.clients / f"{folder.name}.tmp"
         copy_node_package(temporary)
         temporary.rename(folder)
         _keep_newest(data, folder)

@@ -20,7 +20,12 @@ from ga3_nodes.standin.out_of_process import OutOfProcessNis
 MODULE = "classic"
 # The sample of immunohistochemistry that scikit-image ships: nuclei stained with hematoxylin.
 SAMPLE = "skimage/data/ihc.png"
-SAMPLE_PARAMETERS: dict[str, Any] = {"channel": "hematoxylin"}
+SAMPLE_PARAMETERS: dict[str, Any] = {
+    "channel": "hematoxylin",
+    "smoothing": 2.0,
+    "background": 25.0,
+    "min_diameter": 8.0,
+}
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from ga3_nodes import home
 
@@ -18,6 +21,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     the old one open: hence the patience.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
@@ -27,6 +31,14 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of `path` left that were killed: their process id is in the name."""
+    for leftover in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+        pid = leftover.suffixes[-2].removeprefix(".")
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            leftover.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -193,8 +193,14 @@ def _write(place: Path, suffix: str, narrow: np.ndarray, labels: np.ndarray) -> 
     else:
         import tifffile
 
-        axes = {"axes": "YX" if narrow.ndim == 2 else "ZYX"}
-        tifffile.imwrite(place, narrow, compression="zlib", metadata=axes)
+        # minisblack: a z-stack of three slices is no RGB image.
+        tifffile.imwrite(
+            place,
+            narrow,
+            photometric="minisblack",
+            compression="zlib",
+            metadata={"axes": "YX" if narrow.ndim == 2 else "ZYX"},
+        )
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

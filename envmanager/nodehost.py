@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,11 @@ from pathlib import Path
 from envmanager.files import discard
 from envmanager.paths import NODE_PACKAGE, DataFolder, venv_python
 from envmanager.uv import Uv
+from ga3_nodes.locks import FileLock
 from ga3_nodes.standin.out_of_process import prepare_site
 
 NIS_PYTHON = "3.12"
+_DONE = "done"
 _LOCK = NODE_PACKAGE / "standin" / "requirements.lock"
 
 
@@ -36,16 +37,12 @@ def prepare(data: DataFolder, uv: Uv) -> NodeHost:
     base = uv.find_python(NIS_PYTHON) or Path(sys.executable).resolve()
     digest = hashlib.sha256(_LOCK.read_bytes() + str(base).encode()).hexdigest()[:12]
     folder = data.node_hosts / digest
-    if not folder.is_dir():
-        building = data.node_hosts / f"{digest}.{os.getpid()}.tmp"
-        building.mkdir(parents=True)
-        try:
-            _build(building, base, uv)
-            building.rename(folder)
-        except BaseException:
-            discard(building, data.trash)
-            raise
-    prepare_site(folder / "site")
+    data.node_hosts.mkdir(parents=True, exist_ok=True)
+    with FileLock(data.node_hosts / "lock"):
+        if not (folder / _DONE).exists():
+            discard(folder, data.trash)  # of a command that was killed
+            _build(folder, base, uv)
+        prepare_site(folder / "site")
     # On Windows a node's interpreter is a full Python folder. Elsewhere an empty environment keeps
     # the packages of the system's Python out.
     python = base if sys.platform == "win32" else venv_python(folder / ".venv")
@@ -53,5 +50,8 @@ def prepare(data: DataFolder, uv: Uv) -> NodeHost:
 
 
 def _build(folder: Path, base: Path, uv: Uv) -> None:
+    """Build in place, since a virtual environment cannot be moved; the stamp comes last."""
+    folder.mkdir()
     uv.make_venv(folder / ".venv", str(base))
     uv.install_into(folder / "site", _LOCK, venv_python(folder / ".venv"))
+    (folder / _DONE).touch()

@@ -64,7 +64,7 @@ def spawn(entry: home.ModuleEntry) -> subprocess.Popen[bytes]:
             f"Repair {entry.name} in GA3 Environment Manager.",
         )
     log = log_path(entry)
-    _rotate(log)
+    rotate(log)
     arguments = [str(entry.python), "-s", "-X", "utf8", str(host), str(entry.folder)]
     arguments += ["--serve", str(entry.root)]
     environment = worker_environment(entry.env) | {"GA3ENV_WORKER_LOG": str(log)}
@@ -107,7 +107,7 @@ def worker_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
 
 
-def _rotate(log: Path) -> None:
+def rotate(log: Path) -> None:
     """Keep one older log; a file that another worker has open stays where it is."""
     try:
         if log.stat().st_size > _LOG_LIMIT:

@@ -206,12 +206,8 @@ def _background(smooth: np.ndarray, radius: float) -> np.ndarray:
     even = np.pad(smooth, [(0, 0)] * planes + [(0, -height % 4), (0, -width % 4)], mode="edge")
     small = block_reduce(even, (1,) * planes + (4, 4), np.mean)
     reach = max(1, round(radius / 4))
-    # odd reflection carries a slope on beyond the edge, so that a tilted background stays whole
-    margin = [(0, 0)] * planes + [(reach, reach)] * 2
-    wide = np.pad(small, margin, mode="reflect", reflect_type="odd")
-    wide = ndi.grey_opening(wide, (1,) * planes + (2 * reach + 1,) * 2)
-    wide = ndi.gaussian_filter(wide, [0.0] * planes + [radius / 8] * 2)
-    small = wide[..., reach:-reach, reach:-reach]
+    small = ndi.grey_opening(small, (1,) * planes + (2 * reach + 1,) * 2)
+    small = ndi.gaussian_filter(small, [0.0] * planes + [radius / 8] * 2)
     return resize(small, even.shape, order=1, mode="edge")[..., :height, :width]
 
 

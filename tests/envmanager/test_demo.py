@@ -57,7 +57,7 @@ def test_the_demo_twice_then_on_an_own_image(demo, data_folder, tmp_path):
     image = tmp_path / "eigenes bild.tif"
     pixels = np.zeros((3, 80, 90), np.float64)
     pixels[:, 20:40, 20:40] = pixels[:, 50:70, 50:70] = 1000
-    tifffile.imwrite(image, pixels, metadata={"axes": "ZYX"}, imagej=False)
+    tifffile.imwrite(image, pixels, photometric="minisblack", metadata={"axes": "ZYX"})
     own = demo("--image", image)
     assert own["node_equals_cli"] is True
     assert own["objects"] == 2
@@ -68,3 +68,42 @@ def test_the_demo_twice_then_on_an_own_image(demo, data_folder, tmp_path):
         p.name for p in data_folder.glob("trash")
     ]
     assert left == []
+
+
+STAGES = ["Preparing", "Resolving", "Downloading", "Importing", "Testing", "Publishing"]
+STAGES += ["Segmenting", "Running the GA3 node"]
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="kills take seconds there; Linux shows the same"
+)
+def test_a_demo_that_was_killed_in_any_stage_succeeds_the_next_time(
+    demo, data_folder, shared_uv_cache
+):
+    for stage in STAGES:
+        _kill_demo_at(stage, shared_uv_cache)
+    done = demo()
+    assert done["node_equals_cli"] is True
+    assert [p.name for p in data_folder.rglob("*.tmp")] == []
+    assert not (data_folder / "trash").exists()
+    assert [p.name for p in (data_folder / "envs").iterdir()] == ["classic"]
+    assert len(list((data_folder / "envs" / "classic").iterdir())) == 1
+
+
+def _kill_demo_at(stage: str, uv_cache: Path) -> None:
+    """Kill the demo as soon as it says that it has begun with a stage."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "envmanager", "demo"],
+        env=os.environ | {"PYTHONPATH": str(PROJECT), "UV_CACHE_DIR": str(uv_cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith(stage):
+            break
+    process.kill()
+    process.communicate()
+    assert seen[-1].startswith(stage), seen

@@ -141,6 +141,22 @@ def test_a_mask_comes_back_as_it_was(tmp_path, name):
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
+@pytest.mark.parametrize("shape", [(3, 5, 6), (5, 6, 3), (4, 4, 4), (5, 3), (1, 1)])
+def test_a_mask_is_never_taken_for_a_colour_image(tmp_path, shape):
+    labels = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    images.write_labels(tmp_path / "a.tif", labels)
+    np.testing.assert_array_equal(images.read(tmp_path / "a.tif").pixels, labels)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    (tmp_path / "a[1].tif.999999999.tmp").write_text("half")
+    (tmp_path / "other.tmp").write_text("not ours")
+    images.write_labels(tmp_path / "a[1].tif", LABELS)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names >= {"a[1].tif", "other.tmp"}
+    assert "a[1].tif.999999999.tmp" not in names
+
+
 def test_more_labels_than_uint16_can_hold(tmp_path):
     labels = np.arange(70_000, dtype=np.int32).reshape(7, 10_000)
     images.write_labels(tmp_path / "a.tif", labels)

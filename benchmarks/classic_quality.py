@@ -1,46 +1,73 @@
-"""Quality of the defaults: F1 on synthetic images, or on one image with its truth.
+"""Quality of the defaults of `classic`: F1 on synthetic images, or on one image with its truth.
 
-`python quality.py [FIRST_SEED [SEEDS]]` or `python quality.py IMAGE.tif TRUTH.tif`.
-The defaults were chosen on the seeds 1 to 3; 101 to 104 were held out.
+`PYTHON classic_quality.py [FIRST_SEED [SEEDS]]` or `PYTHON classic_quality.py IMAGE.tif TRUTH.tif`,
+where PYTHON is the interpreter of the module's environment (scikit-image brings tifffile).
+The defaults were chosen on other images of this kind; the seeds 101 to 104 only measure.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import worker
 from scipy import ndimage as ndi
 from tifffile import imread
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "modules" / "classic"))
+import worker
+
 SCENES: dict[str, dict[str, Any]] = {
-    "plain": dict(count=50),
-    "plain, uint8": dict(count=50, dtype=np.uint8, height=(60, 150), offset=5),
-    "offset 1000": dict(count=50, offset=1000),
-    "dim beside bright": dict(count=60, height=(30, 1500), offset=100),
-    "dim beside bright, blurred": dict(count=60, height=(40, 3000), blur=2, touching=0.4),
-    "uneven background": dict(count=50, uneven=0.5, height=(100, 300)),
-    "very uneven background": dict(count=50, uneven=1.2, height=(100, 300), offset=100),
-    "noisy": dict(count=40, height=(30, 80), read_noise=12, ground=30),
-    "very noisy": dict(count=30, height=(30, 60), read_noise=20, ground=40, diameter=(15, 60)),
-    "small": dict(count=200, diameter=(10, 16), height=(80, 300)),
-    "large": dict(count=25, diameter=(40, 60)),
-    "touching": dict(count=70, touching=0.75, diameter=(20, 35)),
-    "clusters": dict(count=110, touching=0.85, diameter=(15, 30)),
-    "dense": dict(count=260, touching=0.5, diameter=(20, 35), gap=1, height=(150, 300)),
-    "dense, large": dict(count=150, touching=0.5, diameter=(35, 55), gap=1, height=(150, 300)),
-    "dense, dim beside bright": dict(count=220, touching=0.5, diameter=(20, 35), height=(60, 900)),
-    "few": dict(count=4, diameter=(15, 60)),
-    "out of focus": dict(count=40, blur=4, diameter=(20, 60)),
-    "few photons": dict(count=50, height=(6, 20), ground=1, read_noise=1, diameter=(15, 60)),
-    "textured": dict(count=40, texture=0.3, diameter=(20, 60), blur=2),
-    "elongated": dict(count=40, aspect=(1.7, 2.6), diameter=(14, 50)),
-    "2048 x 2048": dict(count=900, side=2048, uneven=0.4, offset=100, height=(80, 600)),
-    "no object": dict(count=0),
-    "no object, uneven": dict(count=0, uneven=1.0),
-    "no object, 2048 x 2048": dict(count=0, side=2048, offset=1000),
+    "plain": {"count": 50},
+    "plain, uint8": {"count": 50, "dtype": np.uint8, "height": (60, 150), "offset": 5},
+    "offset 1000": {"count": 50, "offset": 1000},
+    "dim beside bright": {"count": 60, "height": (30, 1500), "offset": 100},
+    "dim beside bright, blurred": {"count": 60, "height": (40, 3000), "blur": 2, "touching": 0.4},
+    "uneven background": {"count": 50, "uneven": 0.5, "height": (100, 300)},
+    "very uneven background": {"count": 50, "uneven": 1.2, "height": (100, 300), "offset": 100},
+    "noisy": {"count": 40, "height": (30, 80), "read_noise": 12, "ground": 30},
+    "very noisy": {
+        "count": 30,
+        "height": (30, 60),
+        "read_noise": 20,
+        "ground": 40,
+        "diameter": (15, 60),
+    },
+    "small": {"count": 200, "diameter": (10, 16), "height": (80, 300)},
+    "large": {"count": 25, "diameter": (40, 60)},
+    "touching": {"count": 70, "touching": 0.75, "diameter": (20, 35)},
+    "clusters": {"count": 110, "touching": 0.85, "diameter": (15, 30)},
+    "dense": {"count": 260, "touching": 0.5, "diameter": (20, 35), "gap": 1, "height": (150, 300)},
+    "dense, large": {
+        "count": 150,
+        "touching": 0.5,
+        "diameter": (35, 55),
+        "gap": 1,
+        "height": (150, 300),
+    },
+    "dense, dim beside bright": {
+        "count": 220,
+        "touching": 0.5,
+        "diameter": (20, 35),
+        "height": (60, 900),
+    },
+    "few": {"count": 4, "diameter": (15, 60)},
+    "out of focus": {"count": 40, "blur": 4, "diameter": (20, 60)},
+    "few photons": {
+        "count": 50,
+        "height": (6, 20),
+        "ground": 1,
+        "read_noise": 1,
+        "diameter": (15, 60),
+    },
+    "textured": {"count": 40, "texture": 0.3, "diameter": (20, 60), "blur": 2},
+    "elongated": {"count": 40, "aspect": (1.7, 2.6), "diameter": (14, 50)},
+    "2048 x 2048": {"count": 900, "side": 2048, "uneven": 0.4, "offset": 100, "height": (80, 600)},
+    "no object": {"count": 0},
+    "no object, uneven": {"count": 0, "uneven": 1.0},
+    "no object, 2048 x 2048": {"count": 0, "side": 2048, "offset": 1000},
 }
 
 
