@@ -197,6 +197,16 @@ def run_dir(root: Path) -> Path:
     return folder
 
 
+def leave_run_dir(root: Path) -> None:
+    """Remove the run folder where it is empty: the last worker leaves nothing."""
+    folder = run_dir(root)
+    for empty in (folder, folder.parent):  # the parent may be the root, which is never empty
+        try:
+            empty.rmdir()
+        except OSError:
+            return  # somebody else is there
+
+
 def _is_private(folder: Path) -> bool:
     """Make the folder where it is missing; tell whether it is this user's alone."""
     try:

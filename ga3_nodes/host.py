@@ -286,6 +286,7 @@ class Server:
         if hasattr(self, "listener"):
             self.listener.close()
         self.lease.release()
+        home.leave_run_dir(self.root)
 
 
 def _address(stem: Path) -> str:

@@ -25,7 +25,7 @@ def data_folder(tmp_path, monkeypatch):
     for name in ("PYTHONHOME", "PYTHONPATH", "GA3ENV_SETTINGS"):
         monkeypatch.delenv(name, raising=False)
     yield root
-    _end_workers(root)
+    end_workers(root)
 
 
 @pytest.fixture
@@ -35,11 +35,9 @@ def echo(data_folder):
     return data_folder
 
 
-def _end_workers(root: Path) -> None:
+def end_workers(root: Path) -> None:
     """End the test's workers, and fail where one does not end."""
     client.close()
-    if not (root / "config.json").exists():
-        return
     for _, record in records.live(root):
         with contextlib.suppress(OSError, GA3EnvError):  # it is just ending
             client.stop(record)
@@ -50,6 +48,7 @@ def _end_workers(root: Path) -> None:
     left = [process for process in psutil.Process().children(recursive=True) if _serves(process)]
     _, alive = psutil.wait_procs(left, timeout=20)
     assert not alive, f"worker processes are left: {alive}"
+    home.leave_run_dir(root)
 
 
 def _serves(process: psutil.Process) -> bool:
