@@ -279,7 +279,8 @@ def _demo(options: argparse.Namespace) -> Outcome:
                 "objects": done.objects,
                 "first call": f"{done.first_call_s:.2f} s ({call})",
                 "warm call": f"{done.warm_call_s:.3f} s",
-                "GA3 node": f"{done.node_call_s:.3f} s, its mask is {same}",
+                "GA3 node": f"{done.node_call_s:.3f} s in Python {done.node_python}, "
+                f"its mask is {same}",
                 "overlay": done.overlay,
                 "mask": done.labels,
                 "node script": done.node_script,

@@ -88,6 +88,7 @@ def run(
     files.write_text(script_path, script)
     host = nodehost.prepare(data, Uv(data, environments.settings, cancel))
     mask, node_s = _run_node(script, host, image, nis)
+    same = all(np.array_equal(first.labels, other) for other in (mask, warm.labels))
     overlay = folder / f"{image.path.stem}_overlay.png"
     images.write_overlay(overlay, image, first.labels)
     return Demonstrated(
@@ -97,10 +98,8 @@ def run(
         warm_call_s=warm_s,
         worker_was_running=was_running,
         node_call_s=node_s,
-        node_python=str(host.python),
-        node_equals_cli=bool(
-            np.array_equal(mask, first.labels) and np.array_equal(warm.labels, first.labels)
-        ),
+        node_python=host.version,
+        node_equals_cli=same,
         labels=labels_path,
         overlay=overlay,
         node_script=script_path,

@@ -20,7 +20,7 @@ from envmanager import config, files, lockfile, process
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, InstallFailed
 from envmanager.events import CancelToken, LogLine, Progress, Report, Stage
-from envmanager.paths import DataFolder, venv_python
+from envmanager.paths import DataFolder, venv_python, venv_version
 from envmanager.uv import Uv
 from ga3_nodes import __version__, spawn
 
@@ -162,7 +162,7 @@ class Build:
             "lock_sha256": sha256(self.module.lock),
             "source_sha256": source_sha256(self.module),
             "uv": self.uv.version(),
-            "python": _home_of(self.folder / ".venv"),
+            "python": venv_version(self.folder / ".venv"),
             "backend": "cpu",
             "packages": {wheel.package: wheel.version for wheel in wheels},
             "download_bytes": sum(wheel.size for wheel in wheels),
@@ -245,10 +245,3 @@ def disk_use(folder: Path) -> dict[str, int]:
         else:
             own += state.st_size
     return {"own": own, "shared": shared}
-
-
-def _home_of(venv: Path) -> str:
-    for line in (venv / "pyvenv.cfg").read_text("utf-8").splitlines():
-        if line.startswith("version_info"):
-            return line.partition("=")[2].strip()
-    return ""

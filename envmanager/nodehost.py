@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from envmanager.files import discard
-from envmanager.paths import NODE_PACKAGE, DataFolder, venv_python
+from envmanager.paths import NODE_PACKAGE, DataFolder, venv_python, venv_version
 from envmanager.uv import Uv
 from ga3_nodes.locks import FileLock
 from ga3_nodes.standin.out_of_process import prepare_site
@@ -23,6 +23,7 @@ class NodeHost:
     """The interpreter of a node's process, and the folder with its numpy and `limnode`."""
 
     python: Path
+    version: str
     site: Path
 
 
@@ -46,7 +47,7 @@ def prepare(data: DataFolder, uv: Uv) -> NodeHost:
     # On Windows a node's interpreter is a full Python folder. Elsewhere an empty environment keeps
     # the packages of the system's Python out.
     python = base if sys.platform == "win32" else venv_python(folder / ".venv")
-    return NodeHost(python, folder / "site")
+    return NodeHost(python, venv_version(folder / ".venv"), folder / "site")
 
 
 def _build(folder: Path, base: Path, uv: Uv) -> None:

@@ -89,3 +89,11 @@ def uv_binary() -> Path:
 def venv_python(venv: Path) -> Path:
     """Return the interpreter of a virtual environment."""
     return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def venv_version(venv: Path) -> str:
+    """Return the Python version of a virtual environment that uv made; empty where unknown."""
+    for line in (venv / "pyvenv.cfg").read_text("utf-8").splitlines():
+        if line.startswith("version_info"):
+            return line.partition("=")[2].strip()
+    return ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,8 @@ class Uv:
 
     def make_venv(self, venv: Path, python: str) -> None:
         """Make an empty virtual environment; uv fetches a Python where none of the system fits."""
-        self._run("make the environment", "venv", "--python", python, venv, cwd=venv.parent)
+        found = self.find_python(python) or python
+        self._run("make the environment", "venv", "--python", found, venv, cwd=venv.parent)
 
     def resolve(self, lock: Path, python: Path, pylock: Path) -> None:
         """Resolve a lock for this platform, interpreter and index into a ``pylock.toml``.
@@ -83,9 +86,9 @@ class Uv:
         self._run("install the packages", *arguments, cwd=folder.parent)
 
     def find_python(self, request: str) -> Path | None:
-        """Return an interpreter of the wanted version, or None where there is none."""
-        arguments = ["python", "find", "--no-project", "--system", request]
-        finished = self._finish(*arguments, cwd=self.data.root)
+        """Return an interpreter that fits a version, range or path, or None where there is none."""
+        arguments = ["python", "find", "--no-project", "--system", "--no-python-downloads", request]
+        finished = self._finish(*arguments, cwd=self.data.root, env={"PATH": _python_path()})
         return Path(finished.stdout.strip()) if finished.exit_code == 0 else None
 
     def _sources(self) -> list[str]:
@@ -125,6 +128,7 @@ class Uv:
         self,
         *arguments: str | Path,
         cwd: Path,
+        env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
     ) -> process.Finished:
         binary = uv_binary()
@@ -139,10 +143,23 @@ class Uv:
             "UV_PYTHON_INSTALL_DIR": str(self.data.python),
             "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment
             "UV_NO_PROGRESS": "1",
+            **(env or {}),
         }
         return process.run(
             [binary, *arguments], cwd=cwd, env=environment, cancel=self.cancel, on_line=on_line
         )
+
+
+def _python_path() -> str:
+    """Return where to look for interpreters: the app's own first, then the PATH.
+
+    In the place of pyenv's shims, which answer for one version only, stand its versions.
+    """
+    places = [str(Path(getattr(sys, "_base_executable", sys.executable)).parent)]
+    for place in os.environ.get("PATH", "").split(os.pathsep):
+        versions = Path(place).parent.glob("versions/*/bin") if place.endswith("shims") else ()
+        places += [str(version) for version in versions] or [place]
+    return os.pathsep.join(places)
 
 
 def _reason(stderr: str) -> str:

@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Client as open_connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -312,7 +311,7 @@ def _connect(entry: home.ModuleEntry, stem: Path) -> _Link | None:
         "pid": os.getpid(),
     }
     try:
-        connection = open_connection(record.address)
+        connection = wire.connect(record.address)
     except OSError:
         return None
     try:
@@ -380,7 +379,7 @@ def stop(record: records.WorkerRecord) -> None:
 
 
 def _ask(record: records.WorkerRecord, question: wire.Message) -> dict[str, Any]:
-    connection = open_connection(record.address)
+    connection = wire.connect(record.address)
     try:
         about = {"protocol": wire.PROTOCOL, "program": MANAGER, "pid": os.getpid()}
         wire.greet(connection, bytes.fromhex(record.key), about)

@@ -17,7 +17,6 @@ from ga3_nodes.errors import ConfigError, NotInstalled
 
 SCHEMA = 1
 APP_FOLDER = "GA3EnvManager"
-_LONGEST_RUN_DIR = 60  # leaves 40 characters for the name of a socket
 _T = TypeVar("_T")
 
 
@@ -169,42 +168,27 @@ def published(name: str) -> ModuleEntry:
 def run_dir(root: Path) -> Path:
     """Return the private folder of worker records, keys and sockets for one data folder and user.
 
-    On Windows always below the user's own data folder, which others cannot read. Elsewhere in
-    `root`, unless another user owns that folder or the path is too long for a socket (AF_UNIX takes
-    about 100 characters): then in ``/tmp``.
+    It is in `root` where that folder is this user's alone, else in the user's own data folder; on
+    Windows always in the latter, which the system keeps others from reading.
 
     Raises
     ------
     ConfigError
-        Somebody else owns the folder (a trap laid in a shared ``/tmp``).
+        Somebody else owns the folder, or may read it.
     """
     digest = hashlib.sha256(os.path.normcase(str(root)).encode()).hexdigest()[:8]
+    own = user_root() / "run" / digest
     if sys.platform == "win32":
-        folder = user_root() / "run" / digest
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-    folder = root / "run"
-    if len(str(folder)) <= _LONGEST_RUN_DIR and _is_private(folder):
-        return folder
-    base = Path("/tmp") / f"ga3env-{os.getuid()}"
-    for folder in (base, base / digest):
-        if not _is_private(folder):
-            raise ConfigError(
-                f"{folder} does not belong to this user alone.",
-                "Remove it, or ask the owner to: workers keep their keys there.",
-                code="run_folder_unsafe",
-            )
-    return folder
-
-
-def leave_run_dir(root: Path) -> None:
-    """Remove the run folder where it is empty: the last worker leaves nothing."""
-    folder = run_dir(root)
-    for empty in (folder, folder.parent):  # the parent may be the root, which is never empty
-        try:
-            empty.rmdir()
-        except OSError:
-            return  # somebody else is there
+        own.mkdir(parents=True, exist_ok=True)
+        return own
+    for folder in (root / "run", own):
+        if _is_private(folder):
+            return folder
+    raise ConfigError(
+        f"{own} does not belong to this user alone.",
+        "Correct its owner and permissions (700): workers keep their keys there.",
+        code="run_folder_unsafe",
+    )
 
 
 def _is_private(folder: Path) -> bool:

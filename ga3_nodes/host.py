@@ -24,7 +24,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,13 +107,14 @@ class Server:
 
     def _announce(self) -> None:
         records.sweep(self.stem)  # a predecessor that was killed
-        self.listener = Listener(_address(self.stem), backlog=16)
+        address = _address(self.stem)
+        self.listener = wire.listen(address)
         record = records.WorkerRecord(
             module=self.name,
             generation=self.generation,
             pid=os.getpid(),
             started=self.started,
-            address=str(self.listener.address),
+            address=address,
             key=self.key.hex(),
             log=os.environ.get("GA3ENV_WORKER_LOG", ""),
         )
@@ -286,7 +287,6 @@ class Server:
         if hasattr(self, "listener"):
             self.listener.close()
         self.lease.release()
-        home.leave_run_dir(self.root)
 
 
 def _address(stem: Path) -> str:

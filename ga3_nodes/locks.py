@@ -51,7 +51,7 @@ class FileLock:
 
     def _try(self) -> bool:
         try:
-            fd = self._open()
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
             return False  # Windows: the file is just being deleted
         if _lock(fd) and _is_at(fd, self.path):
@@ -59,14 +59,6 @@ class FileLock:
             return True
         os.close(fd)
         return False
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT
-        try:
-            return os.open(self.path, flags, 0o600)
-        except FileNotFoundError:  # the last worker has just removed its empty run folder
-            self.path.parent.mkdir(mode=0o700, exist_ok=True)
-            return os.open(self.path, flags, 0o600)
 
     def write_note(self, note: dict[str, Any]) -> None:
         """Leave a readable note about the holder in the lock file."""

@@ -88,8 +88,6 @@ def live(root: Path) -> list[tuple[Path, WorkerRecord]]:
             found.append((stem, record))
         else:
             sweep(stem)
-    if not found:
-        home.leave_run_dir(root)
     return found
 
 

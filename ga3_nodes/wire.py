@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
 import secrets
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 from ga3_nodes.errors import GA3EnvError, ProtocolError, from_dict
@@ -34,6 +35,41 @@ class ConnectionLost(GA3EnvError):
     """The peer closed the connection."""
 
     code = "connection_lost"
+
+
+def listen(address: str) -> Listener:
+    """Return a listener at a pipe's name or a socket's path; once in a process."""
+    if _is_pipe(address):
+        return Listener(address, backlog=16)
+    # The folder stays open: the listener removes its socket through it when it closes.
+    folder = os.open(os.path.dirname(address), os.O_RDONLY)
+    return Listener(_through(folder, address), backlog=16)
+
+
+def connect(address: str) -> Connection:
+    """Connect to a worker, which then waits for `greet`.
+
+    Raises
+    ------
+    OSError
+        Nobody listens there.
+    """
+    if _is_pipe(address):
+        return Client(address)
+    folder = os.open(os.path.dirname(address), os.O_RDONLY)
+    try:
+        return Client(_through(folder, address))
+    finally:
+        os.close(folder)
+
+
+def _is_pipe(address: str) -> bool:
+    return address.startswith("\\\\.\\pipe\\")
+
+
+def _through(folder: int, address: str) -> str:
+    """Reach a socket through its open folder: AF_UNIX takes about 100 characters only."""
+    return f"/proc/self/fd/{folder}/{os.path.basename(address)}"
 
 
 def send(connection: Connection, message: Message) -> None:

@@ -48,7 +48,6 @@ def end_workers(root: Path) -> None:
     left = [process for process in psutil.Process().children(recursive=True) if _serves(process)]
     _, alive = psutil.wait_procs(left, timeout=20)
     assert not alive, f"worker processes are left: {alive}"
-    home.leave_run_dir(root)
 
 
 def _serves(process: psutil.Process) -> bool:

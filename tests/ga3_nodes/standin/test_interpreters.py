@@ -25,7 +25,8 @@ def run_uv(*arguments):
     binary = PROJECT / "external" / "UV" / "uv"
     uv = str(binary) if binary.exists() else shutil.which("uv")
     assert uv, "no uv in external/UV or on PATH"
-    pyenv = sorted(Path.home().glob(".pyenv/versions/*/bin"))  # its shims answer for one version
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    pyenv = sorted(root.glob("versions/*/bin"))  # its shims answer for one version
     path = os.pathsep.join([*map(str, pyenv), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "UV_PYTHON_DOWNLOADS": "never"}
     environment.pop("VIRTUAL_ENV", None)
