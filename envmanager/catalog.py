@@ -83,8 +83,13 @@ def names(data: DataFolder) -> list[str]:
     return sorted(name for name in found if records.valid_name(name))
 
 
-def load(folder: Path) -> Module:
+def load(folder: Path, name: str | None = None) -> Module:
     """Read and check the ``module.toml`` of a module's folder.
+
+    Parameters
+    ----------
+    name : str, optional
+        The module's name, where it is not the folder's: a generation's folder is a number.
 
     Raises
     ------
@@ -98,8 +103,8 @@ def load(folder: Path) -> Module:
         raise CatalogError(f"{path} cannot be read: {error}.", "Correct the file.") from error
     top = _Table(path, "", raw)
     top.one_of("schema", (SCHEMA,))
-    name = top.text("name")
-    if name != folder.name or not records.valid_name(name):
+    expected, name = name or folder.name, top.text("name")
+    if name != expected or not records.valid_name(name):
         raise top.error("name", "must be the folder's name: small letters, digits and _")
     environment, worker = top.table("environment"), top.table("worker", {})
     module = Module(

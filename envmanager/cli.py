@@ -9,12 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, catalog, console, events, settings
-from envmanager.environments import Environments
+from envmanager import applog, catalog, console, events, inventory, settings
+from envmanager.environments import Environments, Installed, UpdatePlan
 from envmanager.errors import Cancelled, GA3EnvError, NotInstalled, UsageError
 from envmanager.paths import data_folder
 from ga3_nodes import __version__, home
@@ -107,7 +107,7 @@ def _progress() -> Iterator[events.Report]:
 
 
 def _list(options: argparse.Namespace) -> Outcome:
-    statuses = _environments().statuses()
+    statuses = inventory.statuses(data_folder())
 
     def show() -> None:
         rows = [
@@ -120,7 +120,7 @@ def _list(options: argparse.Namespace) -> Outcome:
 
 
 def _status(options: argparse.Namespace) -> Outcome:
-    status = _environments().status(options.module)
+    status = inventory.status(data_folder(), options.module)
 
     def show() -> None:
         pairs: dict[str, object] = {"module": f"{status.name} ({status.title})"}
@@ -139,6 +139,81 @@ def _status(options: argparse.Namespace) -> Outcome:
 def _install(options: argparse.Namespace) -> Outcome:
     with _progress() as report:
         done = _environments().install(options.module, python=options.python or "", report=report)
+    return _installed(done)
+
+
+def _update(options: argparse.Namespace) -> Outcome:
+    engine = _environments()
+    if options.dry_run:
+        return _planned(engine.plan_update(options.module, fresh=options.fresh))
+    with _progress() as report:
+        return _installed(engine.update(options.module, fresh=options.fresh, report=report))
+
+
+def _planned(plan: UpdatePlan) -> Outcome:
+    def show() -> None:
+        if not plan.needed:
+            console.print_line(f"{plan.name} {plan.old_version} is up to date.")
+            return
+        size = console.size(plan.download_bytes)
+        versions = f"{plan.old_version} -> {plan.new_version}"
+        console.print_line(f"{plan.name} {versions}, at most {size} to download.")
+        rows = [(c["package"], c["old"] or "-", c["new"] or "-") for c in plan.changes]
+        console.print_table(["package", "now", "then"], rows)
+
+    return Outcome(asdict(plan), show)
+
+
+def _rollback(options: argparse.Namespace) -> Outcome:
+    with _progress() as report:
+        return _installed(_environments().rollback(options.module, options.to, report=report))
+
+
+def _verify(options: argparse.Namespace) -> Outcome:
+    with _progress() as report:
+        problems = _environments().verify(options.module, quick=options.quick, report=report)
+
+    def show() -> None:
+        for problem in problems:
+            console.print_line(problem.message)
+        if problems:
+            console.print_line(f"Mend it: ./run repair {options.module}")
+        else:
+            console.print_line(f"{options.module} is whole.")
+
+    data = {"ok": not problems, "problems": [problem.as_dict() for problem in problems]}
+    return Outcome(data, show, EXIT_FAILED if problems else EXIT_DONE)
+
+
+def _repair(options: argparse.Namespace) -> Outcome:
+    with _progress() as report:
+        done = _environments().repair(options.module, report=report)
+
+    def show() -> None:
+        for problem in done.problems:
+            console.print_line(problem.message)
+        if done.new:
+            console.print_line(f"{done.name} is mended (generation {done.generation}).")
+        else:
+            console.print_line(f"{done.name} is whole; nothing was changed.")
+
+    data = {"name": done.name, "generation": done.generation, "new": done.new}
+    return Outcome({**data, "problems": [p.as_dict() for p in done.problems]}, show)
+
+
+def _selftest(options: argparse.Namespace) -> Outcome:
+    finished = _environments().selftest(options.module)
+    passed = finished.exit_code == 0
+
+    def show() -> None:
+        console.print_line(finished.stdout.rstrip())
+        console.print_line("passed" if passed else finished.stderr.strip().splitlines()[-1])
+
+    data = {"ok": passed, "output": finished.stdout + finished.stderr}
+    return Outcome(data, show, EXIT_DONE if passed else EXIT_FAILED)
+
+
+def _installed(done: Installed) -> Outcome:
     data = {
         "name": done.name,
         "version": done.version,
@@ -342,6 +417,18 @@ def _parser() -> argparse.ArgumentParser:
     install = add("install", _install, "build, test and publish a module's environment")
     install.add_argument("module")
     install.add_argument("--python", help="version or path of the Python to use")
+    update = add("update", _update, "publish a newer version of a module as a new generation")
+    update.add_argument("module")
+    update.add_argument("--dry-run", action="store_true", help="show what would change")
+    update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
+    verify = add("verify", _verify, "check every file, the imports and the module's tests")
+    verify.add_argument("module")
+    verify.add_argument("--quick", action="store_true", help="sizes only, run nothing")
+    add("repair", _repair, "verify, and build anew what is damaged").add_argument("module")
+    rollback = add("rollback", _rollback, "publish an older generation again")
+    rollback.add_argument("module")
+    rollback.add_argument("--to", type=int, metavar="N", help="generation; else the one before")
+    add("selftest", _selftest, "run the module's own tests").add_argument("module")
     add("remove", _remove, "remove a module's environment").add_argument("module")
     segment = add("segment", _segment, "segment images and save their label masks")
     segment.add_argument("module")

@@ -7,19 +7,19 @@ published generation as it was.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from envmanager import catalog, config, workers
+from envmanager import catalog, config, health, inventory, process, workers
 from envmanager.catalog import Module
-from envmanager.errors import CatalogError, ModuleInUse, NotInstalled, UnknownModule
+from envmanager.errors import InstallFailed, ModuleInUse, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.files import discard, empty_trash
-from envmanager.generations import Build, read_manifest, source_sha256
+from envmanager.generations import MANIFEST, Build, plan, read_manifest
 from envmanager.paths import DataFolder
 from envmanager.settings import Settings
 from envmanager.uv import Uv
@@ -41,26 +41,25 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class ModuleStatus:
-    """A module and its environment, as ``list`` and ``status`` show it."""
+class UpdatePlan:
+    """What an update would change; `changes` holds ``package``, ``old`` and ``new`` versions."""
 
     name: str
-    title: str
-    version: str
-    installed_version: str | None
-    state: str
-    generation: int | None
-    generations: list[int]
-    disk: dict[str, int]
-    backend: str | None
-    device: str | None
-    in_use_by: list[dict[str, Any]]
-    problems: list[str] = field(default_factory=list)
-    manifest: dict[str, Any] | None = None
+    old_version: str
+    new_version: str
+    needed: bool
+    changes: list[dict[str, str | None]]
+    download_bytes: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class Repaired:
+    """The outcome of a repair: what was wrong, and the generation that is published now."""
+
+    name: str
+    problems: list[health.Problem]
+    generation: int
+    new: bool
 
 
 @dataclass(frozen=True)
@@ -90,29 +89,130 @@ class Environments:
         started = time.perf_counter()
         module = catalog.find(name, self.data)
         with self._writer(module, report):
-            published = self._published(name)
-            if published and self._is_current(module, published):
+            published = inventory.published(self.data, name)
+            if published and inventory.is_current(module, published):
                 folder, number = published.folder, published.generation
                 return Installed(name, module.version, number, folder, False, _since(started))
-            number = max([0, *self._numbers(name)]) + 1
-            self._sweep(name, published)
-            build = Build(
-                module=module,
-                number=number,
-                data=self.data,
-                uv=Uv(self.data, self.settings, cancel),
-                report=report,
-                cancel=cancel or CancelToken(),
-            )
-            try:
-                build.run(python)
-            except BaseException:
-                discard(build.folder, self.data.trash)
-                raise
+            return self._publish_new(module, published, report, cancel, python=python)
+
+    def plan_update(
+        self, name: str, *, fresh: bool = False, cancel: CancelToken | None = None
+    ) -> UpdatePlan:
+        """Resolve what `update` would install, and compare it with what is installed.
+
+        Raises
+        ------
+        NotInstalled
+            There is nothing to update.
+        """
+        module = catalog.find(name, self.data)
+        published, manifest = inventory.installed(self.data, name)
+        uv = Uv(self.data, self.settings, cancel)
+        with tempfile.TemporaryDirectory(dir=self.data.module(name), prefix="plan-") as folder:
+            wheels = plan(module, uv, published.python, Path(folder), fresh=fresh)
+        old = dict(manifest.get("packages", {}))
+        new = {wheel.package: wheel.version for wheel in wheels}
+        changes = [
+            {"package": p, "old": old.get(p), "new": new.get(p)}
+            for p in sorted({*old, *new})
+            if old.get(p) != new.get(p)
+        ]
+        changed = {change["package"] for change in changes}
+        return UpdatePlan(
+            name=name,
+            old_version=published.version,
+            new_version=module.version,
+            needed=bool(changes) or not inventory.is_current(module, published),
+            changes=changes,
+            download_bytes=sum(wheel.size for wheel in wheels if wheel.package in changed),
+        )
+
+    def update(
+        self,
+        name: str,
+        *,
+        fresh: bool = False,
+        report: Report = ignore,
+        cancel: CancelToken | None = None,
+    ) -> Installed:
+        """Publish a new generation where the module's folder is newer, or `fresh` is wanted.
+
+        Parameters
+        ----------
+        fresh : bool
+            Take the newest versions that the module's ``pyproject.toml`` allows.
+
+        Raises
+        ------
+        NotInstalled
+            There is nothing to update.
+        GA3EnvError
+            What went wrong; the published environment is as it was.
+        """
+        started = time.perf_counter()
+        module = catalog.find(name, self.data)
+        with self._writer(module, report):
+            published, _ = inventory.installed(self.data, name)
+            if not fresh and inventory.is_current(module, published):
+                folder, number = published.folder, published.generation
+                return Installed(name, module.version, number, folder, False, _since(started))
+            return self._publish_new(module, published, report, cancel, fresh=fresh)
+
+    def repair(
+        self, name: str, *, report: Report = ignore, cancel: CancelToken | None = None
+    ) -> Repaired:
+        """Verify the published environment and, where needed, build it anew at the same version.
+
+        Raises
+        ------
+        NotInstalled
+            There is nothing to repair.
+        GA3EnvError
+            What went wrong; the published environment is as it was.
+        """
+        module = self._source_of_published(name)
+        with self._writer(module, report):
+            published, manifest = inventory.installed(self.data, name)
+            problems = self.verify(name, report=report, cancel=cancel)
+            if not problems:
+                return Repaired(name, problems, published.generation, False)
+            source = manifest.get("source_sha256", "") if module.folder == published.folder else ""
+            done = self._publish_new(module, published, report, cancel, source=source)
+            return Repaired(name, problems, done.generation, True)
+
+    def rollback(
+        self,
+        name: str,
+        generation: int | None = None,
+        *,
+        report: Report = ignore,
+        cancel: CancelToken | None = None,
+    ) -> Installed:
+        """Publish an older generation again: the newest before the published one, or a given one.
+
+        Raises
+        ------
+        NotInstalled
+            There is no such generation.
+        InstallFailed
+            It is damaged; nothing was changed.
+        """
+        started = time.perf_counter()
+        with self._sole_change(name):
+            published, _ = inventory.installed(self.data, name)
+            number = self._rollback_target(name, published, generation)
+            folder = self.data.generation(name, number)
+            manifest = read_manifest(folder) or {}
+            problems = health.verify(folder, manifest, report=report, cancel=cancel)
+            if problems:
+                raise InstallFailed(
+                    f"Generation {number} of {name} is damaged: {problems[0].message}",
+                    f"Generation {published.generation} stays. Repair it instead.",
+                    details={"log_tail": "\n".join(p.message for p in problems)},
+                )
             report(Stage("publish", "Publishing the environment"))
-            config.change(self.data, lambda modules: modules.update({name: build.entry()}))
-            self._prune(name, number)
-        return Installed(name, module.version, number, build.folder, True, _since(started))
+            config.change(self.data, lambda modules: modules.update({name: manifest["entry"]}))
+        return Installed(name, manifest["version"], number, folder, True, _since(started))
 
     def remove(self, name: str) -> int:
         """Remove a module's environments; return the bytes of its own that this frees.
@@ -130,73 +230,116 @@ class Environments:
             catalog.find(name, self.data)
             raise NotInstalled(f"The module {name!r} is not installed.", "There is nothing to do.")
         with self._sole_change(name):
-            freed = sum(self._disk(number, name)["own"] for number in self._numbers(name))
+            freed = sum(
+                self._disk(number, name)["own"] for number in inventory.numbers(self.data, name)
+            )
             self._refuse_if_busy(name)
             config.change(self.data, lambda modules: modules.pop(name, None))
             # A worker re-reads the config after it has taken its lease: none can start from now on.
             if not workers.retire(self.data, name, _PATIENCE_S):
-                config.change(self.data, lambda modules: modules.update({name: entries[name]}))
+                restored = {name: entries[name]} if name in entries else {}
+                config.change(self.data, lambda modules: modules.update(restored))
                 self._refuse_if_busy(name)
                 raise ModuleInUse(f"A worker of {name} does not end.", "Try again later.")
-            for number in self._numbers(name):
+            for number in inventory.numbers(self.data, name):
                 discard(self.data.generation(name, number), self.data.trash)
         shutil.rmtree(module_dir, ignore_errors=True)
         return freed
 
     # ---- questions --------------------------------------------------------------------------
 
-    def statuses(self) -> list[ModuleStatus]:
-        """Return the status of every module of the catalog, and of installed ones without."""
-        installed = home.read_config(self.data.root)["modules"]
-        return [self.status(name) for name in sorted({*catalog.names(self.data), *installed})]
-
-    def status(self, name: str) -> ModuleStatus:
-        """Return the status of one module."""
-        problems = []
-        module = None
-        published = self._published(name)
-        try:
-            module = catalog.find(name, self.data)
-        except CatalogError as error:
-            problems.append(str(error))
-        except UnknownModule:
-            if not published:
-                raise
-        manifest = read_manifest(published.folder) if published else None
-        state = self._state(module, published, manifest, problems)
-        return ModuleStatus(
-            name=name,
-            title=module.title if module else name,
-            version=module.version if module else "",
-            installed_version=published.version if published else None,
-            state=state,
-            generation=published.generation if published else None,
-            generations=self._numbers(name),
-            disk=manifest["disk"] if manifest else {"own": 0, "shared": 0},
-            backend=manifest["backend"] if manifest else None,
-            device=published.device if published else None,
-            in_use_by=workers.users(self.data, name),
-            problems=problems,
-            manifest=manifest,
-        )
-
-    def _state(
+    def verify(
         self,
-        module: Module | None,
-        published: home.ModuleEntry | None,
-        manifest: dict[str, Any] | None,
-        problems: list[str],
-    ) -> str:
-        if not published:
-            return "broken" if problems else "not_installed"
-        if not published.python.exists() or manifest is None:
-            problems.append(f"A part of {published.folder} is missing. Install the module again.")
-            return "broken"
-        if module and not self._is_current(module, published):
-            return "update_available"
-        return "ready"
+        name: str,
+        *,
+        quick: bool = False,
+        report: Report = ignore,
+        cancel: CancelToken | None = None,
+    ) -> list[health.Problem]:
+        """Return what is wrong with the published environment of a module.
+
+        Raises
+        ------
+        NotInstalled
+            There is none.
+        """
+        published, manifest = inventory.installed(self.data, name)
+        if not manifest:
+            path = str(published.folder / MANIFEST)
+            message = f"The environment of {name} is gone, or its manifest is."
+            return [health.Problem("environment_missing", "", path, message)]
+        return health.verify(published.folder, manifest, quick=quick, report=report, cancel=cancel)
+
+    def selftest(self, name: str, *, cancel: CancelToken | None = None) -> process.Finished:
+        """Run the module's own tests in its published environment.
+
+        Raises
+        ------
+        NotInstalled
+            There is none.
+        """
+        published, manifest = inventory.installed(self.data, name)
+        return health.selftest(published.folder, manifest, cancel)
 
     # ---- parts ------------------------------------------------------------------------------
+
+    def _publish_new(
+        self,
+        module: Module,
+        published: home.ModuleEntry | None,
+        report: Report,
+        cancel: CancelToken | None,
+        *,
+        python: str = "",
+        fresh: bool = False,
+        source: str = "",
+    ) -> Installed:
+        """Build the next generation, publish it, and drop the oldest ones."""
+        started = time.perf_counter()
+        name = module.name
+        number = max([0, *inventory.numbers(self.data, name)]) + 1
+        self._sweep(name, published)
+        cancel = cancel or CancelToken()
+        uv = Uv(self.data, self.settings, cancel)
+        build = Build(module, number, self.data, uv, report, cancel, fresh, source)
+        try:
+            build.run(python)
+            cancel.check()
+        except BaseException:
+            discard(build.folder, self.data.trash)
+            raise
+        report(Stage("publish", "Publishing the environment"))
+        config.change(self.data, lambda modules: modules.update({name: build.entry()}))
+        self._prune(name, number)
+        return Installed(name, module.version, number, build.folder, True, _since(started))
+
+    def _source_of_published(self, name: str) -> Module:
+        """Return what the published generation was built from, to build the same again.
+
+        Its own copies where they are intact, else the module's folder.
+        """
+        published, manifest = inventory.installed(self.data, name)
+        copies = manifest.get("files", {})
+        intact = bool(copies) and not any(health.copies(published.folder, manifest))
+        return catalog.load(published.folder, name) if intact else catalog.find(name, self.data)
+
+    def _rollback_target(self, name: str, published: home.ModuleEntry, wanted: int | None) -> int:
+        complete = [
+            number
+            for number in inventory.numbers(self.data, name)
+            if number != published.generation
+            and read_manifest(self.data.generation(name, number)) is not None
+        ]
+        older = [number for number in complete if number < published.generation]
+        if wanted is None and older:
+            return older[-1]
+        if wanted in complete:
+            return int(wanted or 0)
+        raise NotInstalled(
+            f"{name} has no {'older generation' if wanted is None else f'generation {wanted}'}.",
+            f"It can go back to: {', '.join(map(str, complete)) or 'none'}.",
+            code="no_generation",
+        )
 
     @contextmanager
     def _writer(self, module: Module, report: Report) -> Iterator[None]:
@@ -230,24 +373,6 @@ class Environments:
     def _lock_path(self, name: str) -> Path:
         return self.data.root / "envs" / f"{name}.lock"
 
-    def _published(self, name: str) -> home.ModuleEntry | None:
-        data = home.read_config(self.data.root)["modules"].get(name)
-        return home.entry(self.data.root, name, data) if data else None
-
-    def _is_current(self, module: Module, published: home.ModuleEntry) -> bool:
-        manifest = read_manifest(published.folder)
-        return (
-            manifest is not None
-            and published.python.exists()
-            and manifest.get("source_sha256") == source_sha256(module)
-        )
-
-    def _numbers(self, name: str) -> list[int]:
-        folder = self.data.module(name)
-        if not folder.is_dir():
-            return []
-        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
-
     def _disk(self, number: int, name: str) -> dict[str, int]:
         manifest = read_manifest(self.data.generation(name, number))
         return manifest["disk"] if manifest else {"own": 0, "shared": 0}
@@ -255,14 +380,14 @@ class Environments:
     def _sweep(self, name: str, published: home.ModuleEntry | None) -> None:
         """Remove what an install that was killed left behind."""
         current = published.generation if published else 0
-        for number in self._numbers(name):
+        for number in inventory.numbers(self.data, name):
             folder = self.data.generation(name, number)
             if number > current or (number < current and read_manifest(folder) is None):
                 discard(folder, self.data.trash)
 
     def _prune(self, name: str, published: int) -> None:
         """Keep as many older generations as the settings say, and those with a live worker."""
-        older = [number for number in self._numbers(name) if number < published]
+        older = [number for number in inventory.numbers(self.data, name) if number < published]
         kept = self.settings.generations_kept
         for number in older[: len(older) - kept] if kept else older:
             if not workers.serves(self.data, name, number):

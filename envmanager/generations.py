@@ -12,17 +12,18 @@ import re
 import shutil
 import time
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envmanager import config, files, lockfile, process
+from envmanager import config, files, health, lockfile, process
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, InstallFailed
 from envmanager.events import CancelToken, LogLine, Progress, Report, Stage
 from envmanager.paths import DataFolder, venv_python, venv_version
 from envmanager.uv import Uv
-from ga3_nodes import __version__, spawn
+from ga3_nodes import __version__
 
 MANIFEST = "manifest.json"
 _COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
@@ -35,6 +36,10 @@ class Build:
 
     Attributes
     ----------
+    fresh : bool
+        Resolve the newest versions that the module's ``pyproject.toml`` allows, not its lock.
+    source : str
+        `source_sha256` of the module's folder, where a repair builds from a generation's copies.
     timings : dict of float
         Seconds that each stage took.
     """
@@ -45,6 +50,8 @@ class Build:
     uv: Uv
     report: Report
     cancel: CancelToken
+    fresh: bool = False
+    source: str = ""
     timings: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -75,6 +82,7 @@ class Build:
         self._stage("resolve", "Resolving the packages", self._resolve)
         wheels = lockfile.check(self.folder / "requirements.lock", self.folder / "pylock.toml")
         self._stage("install", "Downloading and installing", lambda: self._install(wheels))
+        self._stage("check", "Checking the installed files", lambda: self._check(wheels))
         self._stage("warm-up", "Importing for the first time", self._warm_up)
         self._stage("self-test", "Testing the module", self._selftest)
         return self._write_manifest(wheels)
@@ -102,9 +110,29 @@ class Build:
 
     def _resolve(self) -> None:
         lock = self.folder / "requirements.lock"
+        if self.fresh:
+            self.uv.lock(self.folder / "pyproject.toml", lock)
         self.uv.resolve(lock, self.python, self.folder / "pylock.toml")
 
-    def _install(self, wheels: list[lockfile.Wheel]) -> None:
+    def _check(self, wheels: list[lockfile.Wheel]) -> None:
+        """Compare each file with its wheel: uv links it from a cache that may be damaged."""
+        wanted = {wheel.package: wheel.version for wheel in wheels}
+        venv = self.folder / ".venv"
+        problems = health.packages(venv, wanted, cancel=self.cancel)
+        if not problems:
+            return
+        damaged = sorted({problem.package for problem in problems})
+        self.report(LogLine(f"damaged in uv's cache, fetched anew: {', '.join(damaged)}"))
+        self._install(wheels, damaged)
+        problems = health.packages(venv, wanted, cancel=self.cancel)
+        if problems:
+            raise InstallFailed(
+                f"The installed files are not those of the packages: {problems[0].message}",
+                "Check the disk, and the program that protects this computer from viruses.",
+                details={"log_tail": "\n".join(problem.message for problem in problems)},
+            )
+
+    def _install(self, wheels: list[lockfile.Wheel], damaged: Sequence[str] = ()) -> None:
         sizes = {wheel.package: wheel.size for wheel in wheels}
         total, done = sum(sizes.values()), 0
         self.report(Progress(0, total))
@@ -117,29 +145,24 @@ class Build:
                 self.report(Progress(done, total))
             self.report(LogLine(line))
 
-        self.uv.sync(self.folder / "pylock.toml", self.python, on_line)
+        self.uv.sync(self.folder / "pylock.toml", self.python, on_line, damaged)
         self.report(Progress(total, total))
 
     def _warm_up(self) -> None:
         """Import what the module needs: proves that it loads, and writes the .pyc files."""
         self.uv.check(self.python)
-        self._run_python(
-            "-c", "import " + ", ".join(self.module.imports), what="import its packages"
-        )
+        code = "import " + ", ".join(self.module.imports)
+        self._require(self._run_python("-c", code), "import its packages")
 
     def _selftest(self) -> None:
         host = self.folder / "ga3_nodes" / "host.py"
-        self._run_python(host, self.folder, "--selftest", what="pass its self-test")
+        self._require(self._run_python(host, self.folder, "--selftest"), "pass its self-test")
 
-    def _run_python(self, *arguments: str | Path, what: str) -> None:
-        """Run the environment's interpreter just as a worker is run."""
-        finished = process.run(
-            [self.python, "-s", "-X", "utf8", *arguments],
-            cwd=self.folder,
-            env=spawn.worker_environment(self.module.env),
-            inherit=False,
-            cancel=self.cancel,
-        )
+    def _run_python(self, *arguments: str | Path) -> process.Finished:
+        env = {"env": self.module.env}
+        return health.run_python(self.folder, env, *arguments, cancel=self.cancel)
+
+    def _require(self, finished: process.Finished, what: str) -> None:
         for line in finished.stdout.splitlines():
             self.report(LogLine(line))
         if finished.exit_code:
@@ -159,11 +182,15 @@ class Build:
             "version": self.module.version,
             "generation": self.number,
             "app_version": __version__,
-            "lock_sha256": sha256(self.module.lock),
-            "source_sha256": source_sha256(self.module),
+            "lock_sha256": sha256(self.folder / "requirements.lock"),
+            "source_sha256": self.source or source_sha256(self.module),
             "uv": self.uv.version(),
             "python": venv_version(self.folder / ".venv"),
             "backend": "cpu",
+            "imports": list(self.module.imports),
+            "env": self.module.env,
+            "entry": self.entry(),
+            "files": self._file_hashes(),
             "packages": {wheel.package: wheel.version for wheel in wheels},
             "download_bytes": sum(wheel.size for wheel in wheels),
             "disk": disk_use(self.folder),
@@ -173,6 +200,12 @@ class Build:
         }
         files.write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         return manifest
+
+    def _file_hashes(self) -> dict[str, str]:
+        """Return the sha256 of each file that the generation copies or resolves."""
+        names = [*_COPIED, "module.json", "pylock.toml"]
+        names += [f"ga3_nodes/{p.name}" for p in sorted(self.folder.glob("ga3_nodes/*.py"))]
+        return {name: sha256(self.folder / name) for name in names}
 
     def entry(self) -> dict[str, Any]:
         """Return the module's part of ``config.json``."""
@@ -188,6 +221,18 @@ class Build:
             "idle_timeout_s": self.module.idle_timeout_s,
             "env": self.module.env,
         }
+
+
+def plan(
+    module: Module, uv: Uv, python: Path, folder: Path, *, fresh: bool = False
+) -> list[lockfile.Wheel]:
+    """Resolve in an empty `folder` what a build with this interpreter would install."""
+    lock = folder / "requirements.lock"
+    shutil.copyfile(module.lock, lock)
+    if fresh:
+        uv.lock(module.folder / "pyproject.toml", lock)
+    uv.resolve(lock, python, folder / "pylock.toml")
+    return lockfile.check(lock, folder / "pylock.toml")
 
 
 def requires_python(module: Module) -> str:

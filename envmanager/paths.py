@@ -86,14 +86,42 @@ def uv_binary() -> Path:
     return Path(chosen) if chosen else APP / "external" / "UV" / name
 
 
+def base_python() -> Path:
+    """Return the interpreter below the app's own virtual environment."""
+    return Path(getattr(sys, "_base_executable", "") or sys.executable)
+
+
 def venv_python(venv: Path) -> Path:
     """Return the interpreter of a virtual environment."""
     return venv / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
+def venv_packages(venv: Path) -> Path:
+    """Return the folder of a virtual environment's packages."""
+    if sys.platform == "win32":
+        return venv / "Lib" / "site-packages"
+    found = sorted((venv / "lib").glob("python3*/site-packages"))
+    return found[0] if found else venv / "lib" / "site-packages"
+
+
 def venv_version(venv: Path) -> str:
     """Return the Python version of a virtual environment that uv made; empty where unknown."""
-    for line in (venv / "pyvenv.cfg").read_text("utf-8").splitlines():
-        if line.startswith("version_info"):
-            return line.partition("=")[2].strip()
-    return ""
+    return _venv_setting(venv, "version_info") or ""
+
+
+def venv_base(venv: Path) -> Path | None:
+    """Return the folder of the Python that a virtual environment is made from."""
+    home_folder = _venv_setting(venv, "home")
+    return Path(home_folder) if home_folder else None
+
+
+def _venv_setting(venv: Path, name: str) -> str | None:
+    try:
+        lines = (venv / "pyvenv.cfg").read_text("utf-8").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key.strip() == name:
+            return value.strip()
+    return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from envmanager import process
 from envmanager.errors import ToolFailed
 from envmanager.events import CancelToken
-from envmanager.paths import DataFolder, uv_binary
+from envmanager.paths import DataFolder, base_python, uv_binary
 from envmanager.settings import Settings
 
 
@@ -50,8 +49,25 @@ class Uv:
             arguments += ["--constraints", file]
         self._run("resolve the packages", *arguments, cwd=pylock.parent)
 
-    def sync(self, pylock: Path, python: Path, on_line: Callable[[str], None]) -> None:
-        """Install exactly what a ``pylock.toml`` lists; only wheels, each with its hash."""
+    def lock(self, pyproject: Path, lock: Path) -> None:
+        """Resolve the newest versions that a ``pyproject.toml`` allows into a universal lock."""
+        arguments: list[str | Path] = ["pip", "compile", pyproject, "--universal", "-o", lock]
+        arguments += ["--generate-hashes", "--no-header", "--upgrade", *self._sources()]
+        for file in self._constraint_files(lock.parent):
+            arguments += ["--constraints", file]
+        self._run("find new versions", *arguments, cwd=lock.parent)
+
+    def sync(
+        self,
+        pylock: Path,
+        python: Path,
+        on_line: Callable[[str], None],
+        damaged: Sequence[str] = (),
+    ) -> None:
+        """Install exactly what a ``pylock.toml`` lists; only wheels, each with its hash.
+
+        `damaged` names packages whose files in uv's cache have changed: they are fetched anew.
+        """
         arguments: list[str | Path] = [
             "pip",
             "sync",
@@ -62,6 +78,8 @@ class Uv:
             "--no-build",
         ]
         arguments += ["--preview-features", "pylock"]
+        for package in damaged:
+            arguments += ["--refresh-package", package, "--reinstall-package", package]
         if self.settings.offline:
             arguments.append("--offline")
         self._run("install the packages", *arguments, cwd=pylock.parent, on_line=on_line)
@@ -155,7 +173,7 @@ def _python_path() -> str:
 
     In the place of pyenv's shims, which answer for one version only, stand its versions.
     """
-    places = [str(Path(getattr(sys, "_base_executable", sys.executable)).parent)]
+    places = [str(base_python().parent)]
     for place in os.environ.get("PATH", "").split(os.pathsep):
         versions = Path(place).parent.glob("versions/*/bin") if place.endswith("shims") else ()
         places += [str(version) for version in versions] or [place]

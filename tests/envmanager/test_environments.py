@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from envmanager import workers
+from envmanager import inventory, workers
 from envmanager.environments import Environments
 from envmanager.errors import (
     Cancelled,
@@ -93,9 +93,9 @@ def test_a_changed_module_becomes_the_next_generation(environments, tiny, tiny_l
     assert _mask() == [[0, 0], [1, 1]]
     sevens = WORKER.replace("astype(np.int32)", "astype(np.int32) * 7")
     write_module(tiny, tiny_lock, worker=sevens, test=TEST.replace("[0, 1]", "[0, 7]"))
-    assert environments.status("tiny").state == "update_available"
+    assert inventory.status(environments.data, "tiny").state == "update_available"
     assert environments.install("tiny").generation == 2
-    assert environments.status("tiny").generations == [1, 2]
+    assert inventory.status(environments.data, "tiny").generations == [1, 2]
     assert _mask() == [[0, 0], [7, 7]]
 
 
@@ -117,7 +117,7 @@ def test_a_failing_test_publishes_nothing(
     assert caught.value.details["log_tail"]
     assert not (data_folder / "config.json").exists()
     assert _left_in(data_folder) == []
-    assert environments.status("tiny").state == "not_installed"
+    assert inventory.status(environments.data, "tiny").state == "not_installed"
 
 
 def test_a_failed_update_leaves_the_published_one(environments, tiny, tiny_lock):
@@ -125,7 +125,7 @@ def test_a_failed_update_leaves_the_published_one(environments, tiny, tiny_lock)
     write_module(tiny, tiny_lock, worker="raise RuntimeError('new defect')\n")
     with pytest.raises(InstallFailed):
         environments.install("tiny")
-    assert environments.status("tiny").generations == [1]
+    assert inventory.status(environments.data, "tiny").generations == [1]
     assert _mask() == [[0, 0], [1, 1]]
 
 
@@ -186,7 +186,7 @@ def test_what_a_killed_install_left_is_swept(environments, tiny, data_folder):
     (data_folder / "trash" / "old").mkdir(parents=True)
     done = environments.install("tiny")
     assert done.generation == 2  # a number is not used again: the killed one may still write there
-    assert environments.status("tiny").generations == [2]
+    assert inventory.status(environments.data, "tiny").generations == [2]
     assert not (data_folder / "trash").exists()
 
 
@@ -230,7 +230,7 @@ def test_remove_refuses_while_a_call_runs(environments, tiny, tiny_lock):
     with pytest.raises(ModuleInUse, match=f"PID {os.getpid()}"):
         environments.remove("tiny")
     thread.join(60)
-    assert environments.status("tiny").state == "ready"
+    assert inventory.status(environments.data, "tiny").state == "ready"
     assert _mask(threshold=1.0) == [[0, 1], [1, 1]]
 
 
@@ -248,7 +248,7 @@ def test_a_damaged_config_is_never_overwritten(environments, tiny, data_folder):
 def test_a_lost_environment_is_seen_and_installed_anew(environments, tiny, data_folder):
     environments.install("tiny")
     shutil.rmtree(data_folder / "envs" / "tiny" / "1" / ".venv")
-    status = environments.status("tiny")
+    status = inventory.status(environments.data, "tiny")
     assert status.state == "broken"
     assert status.problems
     assert environments.install("tiny").generation == 2
@@ -259,11 +259,11 @@ def test_older_generations_are_pruned(environments, tiny, tiny_lock):
     for number in range(1, 4):
         write_module(tiny, tiny_lock, toml=TOML.replace("1.0.0", f"1.{number}.0"))
         environments.install("tiny")
-    assert environments.status("tiny").generations == [2, 3]
+    assert inventory.status(environments.data, "tiny").generations == [2, 3]
 
 
 def test_the_list_shows_modules_that_are_not_installed(environments, tiny):
-    states = {status.name: status.state for status in environments.statuses()}
+    states = {status.name: status.state for status in inventory.statuses(environments.data)}
     assert states == {"tiny": "not_installed", "classic": "not_installed"}
     with pytest.raises(UnknownModule, match="celpose"):
-        environments.status("celpose")
+        inventory.status(environments.data, "celpose")

@@ -1,0 +1,130 @@
+"""What is installed: the published entries, their manifests, and the state of each module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from envmanager import catalog, workers
+from envmanager.catalog import Module
+from envmanager.errors import CatalogError, NotInstalled, UnknownModule
+from envmanager.generations import read_manifest, source_sha256
+from envmanager.paths import DataFolder
+from ga3_nodes import home
+
+
+@dataclass(frozen=True)
+class ModuleStatus:
+    """A module and its environment, as ``list`` and ``status`` show it."""
+
+    name: str
+    title: str
+    version: str
+    installed_version: str | None
+    state: str
+    generation: int | None
+    generations: list[int]
+    disk: dict[str, int]
+    backend: str | None
+    device: str | None
+    in_use_by: list[dict[str, Any]]
+    problems: list[str] = field(default_factory=list)
+    manifest: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def published(data: DataFolder, name: str) -> home.ModuleEntry | None:
+    """Return a module's entry in ``config.json``."""
+    found = home.read_config(data.root)["modules"].get(name)
+    return home.entry(data.root, name, found) if found else None
+
+
+def installed(data: DataFolder, name: str) -> tuple[home.ModuleEntry, dict[str, Any]]:
+    """Return the published entry and its manifest, which is empty where it is lost.
+
+    Raises
+    ------
+    NotInstalled, UnknownModule
+        There is none.
+    """
+    entry = published(data, name)
+    if entry is None:
+        catalog.find(name, data)  # a misspelt name is told as such
+        raise NotInstalled(
+            f"The module {name!r} is not installed.", f"Install it: ./run install {name}"
+        )
+    return entry, read_manifest(entry.folder) or {}
+
+
+def numbers(data: DataFolder, name: str) -> list[int]:
+    """Return the numbers of a module's generations, also of incomplete ones."""
+    folder = data.module(name)
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def is_current(module: Module, entry: home.ModuleEntry) -> bool:
+    """Tell whether a complete environment was built from the module's present files."""
+    manifest = read_manifest(entry.folder)
+    return (
+        manifest is not None
+        and entry.python.exists()
+        and manifest.get("source_sha256") == source_sha256(module)
+    )
+
+
+def statuses(data: DataFolder) -> list[ModuleStatus]:
+    """Return the status of every module of the catalog, and of installed ones without."""
+    entries = home.read_config(data.root)["modules"]
+    return [status(data, name) for name in sorted({*catalog.names(data), *entries})]
+
+
+def status(data: DataFolder, name: str) -> ModuleStatus:
+    """Return the status of one module."""
+    problems = []
+    module = None
+    entry = published(data, name)
+    try:
+        module = catalog.find(name, data)
+    except CatalogError as error:
+        problems.append(str(error))
+    except UnknownModule:
+        if not entry:
+            raise
+    manifest = read_manifest(entry.folder) if entry else None
+    state = _state(module, entry, manifest, problems)
+    return ModuleStatus(
+        name=name,
+        title=module.title if module else name,
+        version=module.version if module else "",
+        installed_version=entry.version if entry else None,
+        state=state,
+        generation=entry.generation if entry else None,
+        generations=numbers(data, name),
+        disk=manifest["disk"] if manifest else {"own": 0, "shared": 0},
+        backend=manifest["backend"] if manifest else None,
+        device=entry.device if entry else None,
+        in_use_by=workers.users(data, name),
+        problems=problems,
+        manifest=manifest,
+    )
+
+
+def _state(
+    module: Module | None,
+    entry: home.ModuleEntry | None,
+    manifest: dict[str, Any] | None,
+    problems: list[str],
+) -> str:
+    if not entry:
+        return "broken" if problems else "not_installed"
+    if not entry.python.exists() or manifest is None:
+        problems.append(f"A part of {entry.folder} is missing. Install the module again.")
+        return "broken"
+    if module and not is_current(module, entry):
+        return "update_available"
+    return "ready"
