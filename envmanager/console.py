@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from envmanager import events
 from envmanager.errors import GA3EnvError
@@ -70,14 +71,17 @@ def print_json(value: Mapping[str, Any]) -> None:
 def print_error(error: GA3EnvError) -> None:
     """Print message and hint on stderr, with the last lines of a log where there is one."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"[bold red]error:[/] {_plain(error.message)}")
+    console.print(Text.assemble(("error: ", "bold red"), error.message))
     if error.hint:
-        console.print(f"[bold]hint:[/]  {_plain(error.hint)}")
+        console.print(Text.assemble(("hint: ", "bold"), " ", error.hint))
     tail = str(error.details.get("log_tail") or "").splitlines()[-_DETAIL_LINES:]
     for line in tail:
-        console.print(f"  | {_plain(line)}", style="dim")
+        console.print(Text(f"  | {line}", style="dim"))
     if error.details.get("log"):
-        console.print(f"  log: {_plain(str(error.details['log']))}", style="dim")
+        console.print(Text(f"  log: {error.details['log']}", style="dim"))
+
+
+# Texts, not rich's markup: paths and messages hold brackets.
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -86,7 +90,7 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*(_plain("" if cell is None else str(cell)) for cell in row))
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     _stdout().print(table)
 
 
@@ -94,21 +98,16 @@ def print_pairs(pairs: Mapping[str, object]) -> None:
     """Print names and values below each other on stdout."""
     width = max((len(name) for name in pairs), default=0)
     for name, value in pairs.items():
-        _stdout().print(f"[bold]{name:<{width}}[/]  {_plain(str(value))}")
+        _stdout().print(Text.assemble((f"{name:<{width}}", "bold"), "  ", str(value)))
 
 
 def print_line(text: str = "") -> None:
     """Print one line on stdout."""
-    _stdout().print(_plain(text))
+    _stdout().print(Text(text))
 
 
 def _stdout() -> Console:
     return Console(soft_wrap=True, highlight=False, emoji=False)
-
-
-def _plain(text: str) -> str:
-    """Keep rich from taking brackets in paths and messages for its markup."""
-    return text.replace("[", "\\[")
 
 
 def size(number: int) -> str:

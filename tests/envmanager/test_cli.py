@@ -160,9 +160,10 @@ def test_bad_input_is_one_clear_sentence(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_brackets_and_markup_in_names_are_shown_as_they_are(echo, run):
-    done = run("segment", "echo", "[bold]x[/].tif", "-o", "m.tif")
-    assert "[bold]x[/].tif" in done.stderr
+@pytest.mark.parametrize("name", ["[bold]x[red].tif", "a [1].tif", "x[.tif"])
+def test_brackets_in_names_are_shown_as_they_are(echo, run, tmp_path, name):
+    done = run("segment", "echo", tmp_path / name, "-o", "m.tif")
+    assert f"no image file {tmp_path / name}." in done.stderr
 
 
 def test_a_broken_module_is_shown_in_the_list_and_named_on_install(run, as_json, data_folder):
