@@ -124,7 +124,8 @@ def choose(hardware: Hardware, torch_version: str, wanted: str = AUTO) -> Choice
         choice = Choice(CPU, CPU, f"{torch} gets its CPU build, as asked for{unused}.")
     else:
         choice = _asked(hardware, torch, torch.build(wanted))
-    return replace(choice, sentence=choice.sentence + torch.note)
+    silent = f" {hardware.reason}" if hardware.gpus and hardware.reason else ""
+    return replace(choice, sentence=choice.sentence + silent + torch.note)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class _Torch:
         if version in rows:
             return cls(version, rows[version])
         used = max((known for known in rows if known < version), default=min(rows))
-        note = f" (torch {_dotted(version)} is not in the table; taken from {_dotted(used)}.)"
+        note = f" (torch {_dotted(version)} is not in the table; taken from {_dotted(used)})"
         return cls(version, rows[used], note)
 
     def build(self, name: str) -> Build:
@@ -218,7 +219,7 @@ def _none_runs(hardware: Hardware, torch: _Torch, ranked: list[Gpu], stable: lis
             problem = _driver_problem(hardware, torch, gpu, build)
             sentence = f"{problem} As it is, {torch} gets its CPU build."
             driver = build.drivers[hardware.system]
-            return Choice(CPU, CPU, sentence, problem, driver, ranked[0])
+            return Choice(CPU, CPU, sentence, problem, driver, gpu)
     problem = f"{_described(ranked[0])}: no build of {torch} holds kernels for it"
     if other := _nearest_version_for(ranked[0], torch):
         problem += f" (torch {_dotted(other)} has one)"
@@ -241,13 +242,12 @@ def _why_not_the_first(
     first = stable[0]
     if first == taken:
         return ""
-    if not first.runs_with(hardware):
-        needed = first.drivers[hardware.system]
-        return f", because {first.name} needs a driver of at least {needed} and yours is " + (
-            hardware.driver or "unknown"
-        )
-    missing = next(gpu for gpu in ranked if not first.serves(gpu))
-    return f", because {first.name} holds no kernels for the {_described(missing)}"
+    # The kernels before the driver: an update would not bring them.
+    for gpu in ranked:
+        if taken.serves(gpu) and not first.serves(gpu):
+            return f", because {first.name} holds no kernels for the {_described(gpu)}"
+    needed, driver = first.drivers[hardware.system], hardware.driver or "unknown"
+    return f", because {first.name} needs a driver of at least {needed} and yours is {driver}"
 
 
 def _about_the_others(ranked: list[Gpu], served: list[Gpu]) -> str:

@@ -149,10 +149,12 @@ def gpus(
     Cancelled
         `cancel` was set.
     """
+    ways: list[Callable[[], Hardware]]
+    ways = [lambda: _from_nvml(nvml), lambda: _from_smi(smi(), cancel)]
     failures = []
-    for ask in (lambda: _from_nvml(nvml), lambda: _from_smi(smi(), cancel)):
+    for way in ways:
         try:
-            return ask()
+            return way()
         except _NoAnswer as failure:
             failures.append(failure)
     # What is broken tells the user more than what is just not there.
