@@ -146,6 +146,12 @@ def _add_environments(add: Callable[..., Any]) -> None:
     )
     rollback.add_argument("--to", type=int, metavar="N", help="generation; else the one before")
     add("selftest", commands.selftest_command, "run the module's own tests", module=True)
+    check = add("doctor", commands.doctor_command, "check this computer and every module")
+    check.add_argument("--fix", action="store_true", help="mend what can be mended")
+    disk = add("disk", commands.disk_command, "what takes how much disk space")
+    disk.add_argument("--refresh", action="store_true", help="count anew")
+    disk.add_argument("--clean-cache", action="store_true", help="remove what nothing uses")
+    disk.add_argument("--everything", action="store_true", help="empty the cache")
     add("remove", commands.remove_command, "remove a module's environment", module=True)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from envmanager import applog, catalog, console, events, inventory, settings
+from envmanager import applog, catalog, console, disk, events, inventory, settings
+from envmanager.disk import Usage
 from envmanager.environments import Environments, Installed, UpdatePlan
 from envmanager.errors import NotInstalled, UsageError
 from envmanager.paths import data_folder
+from envmanager.uv import Uv
 from ga3_nodes import home
 
 EXIT_DONE, EXIT_FAILED = 0, 1
@@ -164,6 +167,63 @@ def _installed(done: Installed) -> Outcome:
     text = f"{done.name} {done.version} is ready (generation {done.generation}"
     text += f", {done.seconds:.1f} s)." if done.new else ", was installed already)."
     return Outcome(data, lambda: console.print_line(text))
+
+
+def doctor_command(options: argparse.Namespace) -> Outcome:
+    """Check this computer, the data folder and every module; mend what can be mended."""
+    from envmanager import doctor
+
+    data = data_folder()
+    usable = doctor.usable_settings(data)  # a broken settings.toml is a line of the list
+
+    def show_line(check: doctor.Check) -> None:
+        if not options.json:
+            console.print_line(f"{check.status:<8} {check.message}")
+            if check.hint:
+                console.print_line(f"{'':<8} -> {check.hint}")
+
+    if options.fix:
+        before = doctor.checks(data, usable)  # silent: the second pass is shown
+        found = doctor.fix(data, usable, before, show_line)
+    else:
+        found = doctor.checks(data, usable, show_line)
+    errors = sum(check.status == "error" for check in found)
+    warnings = sum(check.status == "warning" for check in found)
+    values = {"ok": not errors, "checks": [check.as_dict() for check in found]}
+    text = f"{errors} error(s), {warnings} warning(s)."
+    return Outcome(values, lambda: console.print_line(text), EXIT_FAILED if errors else EXIT_DONE)
+
+
+def disk_command(options: argparse.Namespace) -> Outcome:
+    """Show the disk figures, counted anew where asked for, and clean uv's cache."""
+    engine = _environments()
+    freed = None
+    with _progress() as report:
+        if options.clean_cache:
+            uv = Uv(engine.data, engine.settings)
+            freed = disk.clean_cache(uv, engine.data, everything=options.everything, report=report)
+        kept = None if options.refresh or options.clean_cache else disk.cached(engine.data)
+        found = kept or disk.overview(engine.data, report)
+
+    def show() -> None:
+        rows = [(f"module {n}", *_own_and_shared(u)) for n, u in sorted(found.modules.items())]
+        rows += [(name, *_own_and_shared(u)) for name, u in found.parts.items() if u.total]
+        rows.append(("cache", *_own_and_shared(found.cache)))
+        rows.append(("total", console.size(found.total), ""))
+        console.print_table(["place", "own", "shared"], rows)
+        for volume in disk.volumes(engine.data):
+            console.print_line(f"{console.size(volume.free)} free on the volume of {volume.path}")
+        if freed is not None:
+            console.print_line(f"{console.size(freed)} of the cache are free again.")
+        console.print_line(
+            f"Counted on {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.date))}"
+        )
+
+    return Outcome({**found.as_dict(), "freed_bytes": freed}, show)
+
+
+def _own_and_shared(usage: Usage) -> tuple[str, str]:
+    return console.size(usage.own), console.size(usage.shared)
 
 
 def remove_command(options: argparse.Namespace) -> Outcome:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from envmanager import catalog, config, health, inventory, process, workers
+from envmanager import catalog, config, disk, health, inventory, process, workers
 from envmanager.catalog import Module
 from envmanager.errors import InstallFailed, ModuleInUse, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
@@ -230,9 +230,7 @@ class Environments:
             catalog.find(name, self.data)
             raise NotInstalled(f"The module {name!r} is not installed.", "There is nothing to do.")
         with self._sole_change(name):
-            freed = sum(
-                self._disk(number, name)["own"] for number in inventory.numbers(self.data, name)
-            )
+            freed = disk.scan(module_dir).own
             self._refuse_if_busy(name)
             config.change(self.data, lambda modules: modules.pop(name, None))
             # A worker re-reads the config after it has taken its lease: none can start from now on.
@@ -372,10 +370,6 @@ class Environments:
 
     def _lock_path(self, name: str) -> Path:
         return self.data.root / "envs" / f"{name}.lock"
-
-    def _disk(self, number: int, name: str) -> dict[str, int]:
-        manifest = read_manifest(self.data.generation(name, number))
-        return manifest["disk"] if manifest else {"own": 0, "shared": 0}
 
     def _sweep(self, name: str, published: home.ModuleEntry | None) -> None:
         """Remove what an install that was killed left behind."""

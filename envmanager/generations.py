@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from envmanager import config, files, health, lockfile, process
+from envmanager import config, disk, files, health, lockfile, process
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, InstallFailed
 from envmanager.events import CancelToken, LogLine, Progress, Report, Stage
@@ -193,7 +193,7 @@ class Build:
             "files": self._file_hashes(),
             "packages": {wheel.package: wheel.version for wheel in wheels},
             "download_bytes": sum(wheel.size for wheel in wheels),
-            "disk": disk_use(self.folder),
+            "disk": disk.scan(self.folder, cancel=self.cancel).as_dict(),
             "timings_s": self.timings,
             "selftest": "passed",
             "finished": time.time(),
@@ -273,20 +273,3 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
-
-
-def disk_use(folder: Path) -> dict[str, int]:
-    """Return bytes of the folder's own files and of those shared by hard links.
-
-    Not from `os.scandir`, whose entries have no link count on Windows.
-    """
-    own = shared = 0
-    for path in folder.rglob("*"):
-        state = path.lstat()
-        if not path.is_file() or path.is_symlink():
-            continue
-        if state.st_nlink > 1:
-            shared += state.st_size
-        else:
-            own += state.st_size
-    return {"own": own, "shared": shared}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from envmanager import catalog, workers
+from envmanager import catalog, disk, workers
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, NotInstalled, UnknownModule
 from envmanager.generations import read_manifest, source_sha256
@@ -25,6 +25,7 @@ class ModuleStatus:
     generation: int | None
     generations: list[int]
     disk: dict[str, int]
+    disk_date: float | None
     backend: str | None
     device: str | None
     in_use_by: list[dict[str, Any]]
@@ -80,11 +81,12 @@ def is_current(module: Module, entry: home.ModuleEntry) -> bool:
 def statuses(data: DataFolder) -> list[ModuleStatus]:
     """Return the status of every module of the catalog, and of installed ones without."""
     entries = home.read_config(data.root)["modules"]
-    return [status(data, name) for name in sorted({*catalog.names(data), *entries})]
+    counted = disk.cached(data)
+    return [status(data, name, counted) for name in sorted({*catalog.names(data), *entries})]
 
 
-def status(data: DataFolder, name: str) -> ModuleStatus:
-    """Return the status of one module."""
+def status(data: DataFolder, name: str, counted: disk.Overview | None = None) -> ModuleStatus:
+    """Return the status of one module; `counted` are the last disk figures, where known."""
     problems = []
     module = None
     entry = published(data, name)
@@ -97,6 +99,8 @@ def status(data: DataFolder, name: str) -> ModuleStatus:
             raise
     manifest = read_manifest(entry.folder) if entry else None
     state = _state(module, entry, manifest, problems)
+    present = numbers(data, name)
+    usage, date = _disk_use(counted or disk.cached(data), name, present, manifest)
     return ModuleStatus(
         name=name,
         title=module.title if module else name,
@@ -104,8 +108,9 @@ def status(data: DataFolder, name: str) -> ModuleStatus:
         installed_version=entry.version if entry else None,
         state=state,
         generation=entry.generation if entry else None,
-        generations=numbers(data, name),
-        disk=manifest["disk"] if manifest else {"own": 0, "shared": 0},
+        generations=present,
+        disk=usage,
+        disk_date=date,
         backend=manifest["backend"] if manifest else None,
         device=entry.device if entry else None,
         in_use_by=workers.users(data, name),
@@ -128,3 +133,18 @@ def _state(
     if module and not is_current(module, entry):
         return "update_available"
     return "ready"
+
+
+def _disk_use(
+    counted: disk.Overview | None,
+    name: str,
+    present: list[int],
+    manifest: dict[str, Any] | None,
+) -> tuple[dict[str, int], float | None]:
+    """Return the figures of the last count with their date, else those of the build."""
+    found = counted.module(name, present) if counted else None
+    if counted and found:
+        return {"own": found.own, "shared": found.shared}, counted.date
+    if manifest:
+        return manifest["disk"], manifest.get("finished")
+    return {"own": 0, "shared": 0}, None

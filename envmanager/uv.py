@@ -88,6 +88,11 @@ class Uv:
         """Check that the installed packages fit each other (their metadata alone)."""
         self._run("check the packages", "pip", "check", "--python", python, cwd=self.data.root)
 
+    def clean_cache(self, *, everything: bool) -> None:
+        """Remove what no entry of the cache refers to, or all of it; waits for other uv runs."""
+        action = "clean" if everything else "prune"
+        self._run("clean its cache", "cache", action, cwd=self.data.root)
+
     def install_into(self, folder: Path, lock: Path, python: Path) -> None:
         """Install a lock's packages into a plain folder, without an environment."""
         arguments: list[str | Path] = [
@@ -161,6 +166,7 @@ class Uv:
             "UV_PYTHON_INSTALL_DIR": str(self.data.python),
             "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment
             "UV_NO_PROGRESS": "1",
+            "UV_LINK_MODE": "hardlink",  # symlinks into the cache would break when it is cleaned
             **(env or {}),
         }
         return process.run(

@@ -26,6 +26,7 @@ ASKS_FOR_THE_SYSTEM = {
     "envmanager/paths.py": "folders of a virtual environment, names of programs",
     "envmanager/process.py": "no console window, own process group",
     "envmanager/config.py": "run or run.cmd",
+    "envmanager/doctor/windows.py": "registry, volumes and program versions of Windows",
     "envmanager/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
     "envmanager/nodehost.py": "a node's interpreter is a full Python folder on Windows",
 }
