@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ def names(data: DataFolder) -> list[str]:
     """Return the names of all modules, shipped and the user's own, also of broken ones."""
     found = set()
     for place in (data.user_modules, SHIPPED_MODULES):
-        found |= {path.parent.name for path in place.glob("*/module.toml")}
+        found |= {path.parent.name for path in place.glob("*/module.toml") if path.is_file()}
     return sorted(name for name in found if records.valid_name(name))
 
 
@@ -116,9 +118,9 @@ def load(folder: Path, name: str | None = None) -> Module:
         homepage=top.text("homepage", ""),
         citation=top.text("citation", ""),
         folder=folder,
-        imports=tuple(environment.texts("imports")),
-        idle_timeout_s=float(worker.number("idle_timeout_s", 600)),
-        env={key: worker.table("env", {}).text(key) for key in worker.table("env", {}).keys()},
+        imports=_imports(environment),
+        idle_timeout_s=_idle_timeout(worker),
+        env=_env(worker.table("env", {})),
         functions={key: _function(table) for key, table in top.tables("functions")},
     )
     for table in (top, environment, worker):
@@ -126,8 +128,30 @@ def load(folder: Path, name: str | None = None) -> Module:
     return module
 
 
+def _idle_timeout(worker: _Table) -> float:
+    seconds = float(worker.number("idle_timeout_s", 600))
+    if seconds < 1:
+        raise worker.error("idle_timeout_s", "must be at least 1")
+    return seconds
+
+
+def _env(table: _Table) -> dict[str, str]:
+    for name in table.keys():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise table.error(name, "cannot be the name of an environment variable")
+    return {name: table.text(name) for name in table.keys()}
+
+
+def _imports(environment: _Table) -> tuple[str, ...]:
+    names = environment.texts("imports")
+    for name in names:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise environment.error("imports", f"holds {name!r}, which is no module's name")
+    return tuple(names)
+
+
 def _function(table: _Table) -> dict[str, Any]:
-    function = {
+    function: dict[str, Any] = {
         "title": table.text("title"),
         "summary": table.text("summary", ""),
         "inputs": {key: _input(entry) for key, entry in table.tables("inputs")},
@@ -136,6 +160,8 @@ def _function(table: _Table) -> dict[str, Any]:
             key: _parameter(key, entry) for key, entry in table.tables("parameters", {})
         },
     }
+    for name in {"axes", *function["inputs"]} & function["parameters"].keys():
+        raise table.error(f"parameters.{name}", "has the name of an input")
     table.finish()
     return function
 
@@ -218,12 +244,14 @@ class _Table:
         value = self.take(key, default)
         if not isinstance(value, str) or (not value and default is _REQUIRED):
             raise self.error(key, "must be a text")
+        if not value.isprintable():  # it becomes a line of a node script
+            raise self.error(key, "must be one line of plain text")
         return value
 
     def number(self, key: str, default: Any = _REQUIRED) -> int | float:
         value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, "must be a number")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
+            raise self.error(key, "must be a finite number")
         return value
 
     def texts(self, key: str) -> list[str]:
@@ -250,7 +278,7 @@ class _Table:
         if not outer.keys() and default is _REQUIRED:
             raise self.error(key, "is empty")
         for name in outer.keys():
-            if not name.isidentifier():
+            if not name.isidentifier() or keyword.iskeyword(name):
                 raise outer.error(name, "must be a name made of letters, digits and _")
         return [(name, outer.table(name)) for name in outer.keys()]
 

@@ -6,20 +6,21 @@ published generation as it was.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from envmanager import catalog, config, disk, health, inventory, process, workers
 from envmanager.catalog import Module
 from envmanager.errors import InstallFailed, ModuleInUse, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.files import discard, empty_trash
-from envmanager.generations import MANIFEST, Build, plan, read_manifest
+from envmanager.generations import MANIFEST, Build, plan, read_manifest, source_sha256
 from envmanager.paths import DataFolder
 from envmanager.settings import Settings
 from envmanager.uv import Uv
@@ -89,11 +90,12 @@ class Environments:
         started = time.perf_counter()
         module = catalog.find(name, self.data)
         with self._writer(module, report):
-            published = inventory.published(self.data, name)
-            if published and inventory.is_current(module, published):
-                folder, number = published.folder, published.generation
-                return Installed(name, module.version, number, folder, False, _since(started))
-            return self._publish_new(module, published, report, cancel, python=python)
+            published = inventory.usable(self.data, name)
+            number = self._current(module, published, adopt=not python)
+            if number is None:
+                return self._publish_new(module, published, report, cancel, python=python)
+        folder = self.data.generation(name, number)
+        return Installed(name, module.version, number, folder, False, _since(started))
 
     def plan_update(
         self, name: str, *, fresh: bool = False, cancel: CancelToken | None = None
@@ -153,10 +155,11 @@ class Environments:
         module = catalog.find(name, self.data)
         with self._writer(module, report):
             published, _ = inventory.installed(self.data, name)
-            if not fresh and inventory.is_current(module, published):
-                folder, number = published.folder, published.generation
-                return Installed(name, module.version, number, folder, False, _since(started))
-            return self._publish_new(module, published, report, cancel, fresh=fresh)
+            number = None if fresh else self._current(module, published)
+            if number is None:
+                return self._publish_new(module, published, report, cancel, fresh=fresh)
+        folder = self.data.generation(name, number)
+        return Installed(name, module.version, number, folder, False, _since(started))
 
     def repair(
         self, name: str, *, report: Report = ignore, cancel: CancelToken | None = None
@@ -211,7 +214,7 @@ class Environments:
                     details={"log_tail": "\n".join(p.message for p in problems)},
                 )
             report(Stage("publish", "Publishing the environment"))
-            config.change(self.data, lambda modules: modules.update({name: manifest["entry"]}))
+            self._publish(name, manifest["entry"])
         return Installed(name, manifest["version"], number, folder, True, _since(started))
 
     def remove(self, name: str) -> int:
@@ -225,11 +228,11 @@ class Environments:
             A worker is in the middle of a call.
         """
         module_dir = self.data.module(name)
-        entries = home.read_config(self.data.root)["modules"]
-        if name not in entries and not module_dir.is_dir():
-            catalog.find(name, self.data)
-            raise NotInstalled(f"The module {name!r} is not installed.", "There is nothing to do.")
         with self._sole_change(name):
+            entries = home.read_config(self.data.root)["modules"]
+            if name not in entries and not module_dir.is_dir():
+                catalog.find(name, self.data)
+                raise NotInstalled(f"The module {name!r} is not installed.", "Nothing to do.")
             freed = disk.scan(module_dir).own
             self._refuse_if_busy(name)
             config.change(self.data, lambda modules: modules.pop(name, None))
@@ -241,7 +244,8 @@ class Environments:
                 raise ModuleInUse(f"A worker of {name} does not end.", "Try again later.")
             for number in inventory.numbers(self.data, name):
                 discard(self.data.generation(name, number), self.data.trash)
-        shutil.rmtree(module_dir, ignore_errors=True)
+        with contextlib.suppress(OSError):  # what is not ours stays
+            module_dir.rmdir()
         return freed
 
     # ---- questions --------------------------------------------------------------------------
@@ -307,7 +311,7 @@ class Environments:
             discard(build.folder, self.data.trash)
             raise
         report(Stage("publish", "Publishing the environment"))
-        config.change(self.data, lambda modules: modules.update({name: build.entry()}))
+        self._publish(name, build.entry())
         self._prune(name, number)
         return Installed(name, module.version, number, build.folder, True, _since(started))
 
@@ -372,18 +376,43 @@ class Environments:
         return self.data.root / "envs" / f"{name}.lock"
 
     def _sweep(self, name: str, published: home.ModuleEntry | None) -> None:
-        """Remove what an install that was killed left behind."""
-        current = published.generation if published else 0
+        """Remove what an install that was killed left behind: generations without a manifest."""
         for number in inventory.numbers(self.data, name):
             folder = self.data.generation(name, number)
-            if number > current or (number < current and read_manifest(folder) is None):
+            if published and number == published.generation:
+                continue
+            if read_manifest(folder) is None and not workers.serves(self.data, name, number):
                 discard(folder, self.data.trash)
+
+    def _publish(self, name: str, entry: dict[str, Any]) -> None:
+        config.change(self.data, lambda modules: modules.update({name: entry}))
+
+    def _current(
+        self, module: Module, published: home.ModuleEntry | None, *, adopt: bool = True
+    ) -> int | None:
+        """Return the published generation of the module's present files.
+
+        Where another complete generation of them lies here, it is published: an install that was
+        killed at its very end left it, or ``config.json`` was lost.
+        """
+        if published and inventory.is_current(module, published):
+            return published.generation
+        if not adopt:
+            return None
+        for number in reversed(inventory.numbers(self.data, module.name)):
+            folder = self.data.generation(module.name, number)
+            manifest = read_manifest(folder)
+            if not manifest or manifest.get("source_sha256") != source_sha256(module):
+                continue
+            if not health.verify(folder, manifest, quick=True):
+                self._publish(module.name, manifest["entry"])
+                return number
+        return None
 
     def _prune(self, name: str, published: int) -> None:
         """Keep as many older generations as the settings say, and those with a live worker."""
         older = [number for number in inventory.numbers(self.data, name) if number < published]
-        kept = self.settings.generations_kept
-        for number in older[: len(older) - kept] if kept else older:
+        for number in older[: max(0, len(older) - self.settings.generations_kept)]:
             if not workers.serves(self.data, name, number):
                 discard(self.data.generation(name, number), self.data.trash)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from envmanager import catalog, disk, workers
 from envmanager.catalog import Module
-from envmanager.errors import CatalogError, NotInstalled, UnknownModule
+from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.generations import read_manifest, source_sha256
 from envmanager.paths import DataFolder
 from ga3_nodes import home
@@ -41,6 +41,15 @@ def published(data: DataFolder, name: str) -> home.ModuleEntry | None:
     """Return a module's entry in ``config.json``."""
     found = home.read_config(data.root)["modules"].get(name)
     return home.entry(data.root, name, found) if found else None
+
+
+def usable(data: DataFolder, name: str) -> home.ModuleEntry | None:
+    """Return a module's entry, or None where there is none or it is damaged."""
+    entries = home.read_config(data.root)["modules"]
+    try:
+        return home.entry(data.root, name, entries[name]) if name in entries else None
+    except ConfigError:
+        return None
 
 
 def installed(data: DataFolder, name: str) -> tuple[home.ModuleEntry, dict[str, Any]]:
@@ -87,15 +96,18 @@ def statuses(data: DataFolder) -> list[ModuleStatus]:
 
 def status(data: DataFolder, name: str, counted: disk.Overview | None = None) -> ModuleStatus:
     """Return the status of one module; `counted` are the last disk figures, where known."""
-    problems = []
+    problems: list[str] = []
     module = None
-    entry = published(data, name)
+    try:
+        entry = published(data, name)
+    except ConfigError as error:
+        entry, problems = usable(data, name), [str(error)]
     try:
         module = catalog.find(name, data)
     except CatalogError as error:
         problems.append(str(error))
     except UnknownModule:
-        if not entry:
+        if not entry and not problems:
             raise
     manifest = read_manifest(entry.folder) if entry else None
     state = _state(module, entry, manifest, problems)

@@ -51,6 +51,8 @@ def script(
         raise BadInput(
             f"{module.name} has no function {function!r}.", f"It has {', '.join(module.functions)}."
         )
+    if len(spec["inputs"]) != 1:
+        raise BadInput(f"{function} of {module.name} takes {len(spec['inputs'])} images, not one.")
     outputs = [name for name, output in spec["outputs"].items() if output["kind"] == "labels"]
     if not outputs:
         raise BadInput(f"{function} of {module.name} gives no label mask.")

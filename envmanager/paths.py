@@ -7,7 +7,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ga3_nodes import home
+from envmanager.errors import UnknownModule
+from ga3_nodes import home, records
 
 APP = Path(__file__).resolve().parent.parent
 SHIPPED_MODULES = APP / "modules"
@@ -62,7 +63,15 @@ class DataFolder:
         return Path(chosen) if chosen else self.root / "uv-cache"
 
     def module(self, name: str) -> Path:
-        """The folder of a module's generations."""
+        """The folder of a module's generations.
+
+        Raises
+        ------
+        UnknownModule
+            The name is none: it must not lead out of ``envs/``.
+        """
+        if not records.valid_name(name):
+            raise UnknownModule(f"There is no module {name!r}.", "See ./run list.")
         return self.root / "envs" / name
 
     def generation(self, name: str, number: int) -> Path:

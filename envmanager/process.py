@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,9 +18,10 @@ import psutil
 from envmanager.events import CancelToken
 
 _POLL_S = 0.05
+_LAST_WORDS_S = 2.0
 # Each of these makes another Python take a wrong prefix or wrong packages. NIS sets PYTHONHOME;
 # an activated conda or virtual environment sets the others.
-_HARMFUL_PREFIXES = ("PYTHON", "CONDA", "VIRTUAL_ENV", "PIP_", "LD_PRELOAD", "__PYVENV")
+_HARMFUL_PREFIXES = ("PYTHON", "CONDA", "VIRTUAL_ENV", "PIP_", "UV_", "LD_PRELOAD", "__PYVENV")
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,31 @@ def run(
         while not _ended(process):
             if cancel:
                 cancel.check()
-        for reader in readers:
-            reader.join()
+        _drain(process, readers)
     except BaseException:  # Ctrl-C too: nothing may go on behind the user's back
         kill_tree(process)
         raise
     finally:
-        for stream in (process.stdout, process.stderr):
-            if stream:
+        for stream, reader in zip((process.stdout, process.stderr), readers, strict=True):
+            if stream and not reader.is_alive():  # else closing would wait for the reader
                 stream.close()
     return Finished(process.returncode, "".join(out), "".join(err))
+
+
+def _drain(process: subprocess.Popen[bytes], readers: list[threading.Thread]) -> None:
+    """Read what is left; end those that the program left behind with its output in their hands."""
+    for reader in readers:
+        reader.join(_LAST_WORDS_S)
+    if any(reader.is_alive() for reader in readers):
+        _kill_group(process)
+        for reader in readers:
+            reader.join(_LAST_WORDS_S)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform != "win32":
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # `_own_group` made it the leader
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
@@ -128,6 +146,7 @@ def kill_tree(process: subprocess.Popen[bytes]) -> None:
     except psutil.Error:
         family = []
     process.kill()
+    _kill_group(process)
     for child in family:
         try:
             child.kill()

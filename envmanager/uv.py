@@ -13,6 +13,15 @@ from envmanager.events import CancelToken
 from envmanager.paths import DataFolder, base_python, uv_binary
 from envmanager.settings import Settings
 
+# What an administrator may say about the network; all else would change an environment.
+_KEPT = frozenset(
+    """
+    UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_HTTP_TIMEOUT
+    UV_INSECURE_HOST UV_KEYRING_PROVIDER UV_NATIVE_TLS UV_SYSTEM_CERTS UV_OFFLINE
+    UV_PYTHON_INSTALL_MIRROR UV_CONCURRENT_DOWNLOADS UV_PYTHON_DOWNLOADS
+    """.split()
+)
+
 
 @dataclass(frozen=True)
 class Uv:
@@ -162,6 +171,7 @@ class Uv:
                 code="uv_missing",
             )
         environment = {
+            **{name: value for name, value in os.environ.items() if name in _KEPT},
             "UV_CACHE_DIR": str(self.data.uv_cache),
             "UV_PYTHON_INSTALL_DIR": str(self.data.python),
             "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment

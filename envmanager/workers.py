@@ -14,7 +14,10 @@ from ga3_nodes.errors import GA3EnvError
 
 @dataclass(frozen=True)
 class Worker:
-    """A live worker; `clients` are the programs that are connected to it now."""
+    """A live worker; `clients` are the programs that are connected to it now.
+
+    One that holds its lease and does not answer (`responding` is False) counts as busy.
+    """
 
     module: str
     generation: int
@@ -22,6 +25,7 @@ class Worker:
     idle_s: float
     busy: bool
     clients: list[dict[str, Any]]
+    responding: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -41,7 +45,11 @@ def _live(data: DataFolder, module: str | None) -> list[tuple[Path, Worker]]:
         try:
             status = client.status(record)
         except (GA3EnvError, OSError):
-            continue  # it has just ended
+            if not locks.is_locked(records.lease_path(stem)):
+                continue  # it has just ended
+            silent = Worker(record.module, record.generation, record.pid, 0.0, True, [], False)
+            found.append((stem, silent))
+            continue
         clients = [c for c in status["clients"] if c["program"] != client.MANAGER]
         worker = Worker(
             module=record.module,
@@ -57,9 +65,12 @@ def _live(data: DataFolder, module: str | None) -> list[tuple[Path, Worker]]:
 
 def users(data: DataFolder, module: str) -> list[dict[str, Any]]:
     """Return the programs that use a module: name, pid, and whether a call is running."""
-    return [
-        {**user, "busy": worker.busy} for worker in live(data, module) for user in worker.clients
-    ]
+    found = []
+    for worker in live(data, module):
+        found += [{**user, "busy": worker.busy} for user in worker.clients]
+        if not worker.responding:
+            found.append({"program": "its worker", "pid": worker.pid, "busy": True})
+    return found
 
 
 def serves(data: DataFolder, module: str, generation: int) -> bool:
@@ -84,7 +95,7 @@ def stop(data: DataFolder, module: str | None = None, patience_s: float = 15.0) 
 def retire(data: DataFolder, module: str, patience_s: float) -> bool:
     """End all workers of a module; tell whether they are gone."""
     stop(data, module, patience_s)
-    return not live(data, module)
+    return not any(record.module == module for _, record in records.live(data.root))
 
 
 def _tell(data: DataFolder, module: str | None) -> None:

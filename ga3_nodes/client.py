@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -115,7 +116,11 @@ def call(
             return _link(entry, patience).call(message, arrays, patience, copy)
         except wire.ConnectionLost:
             continue  # the worker ended before it began with this call
-    raise WorkerStartFailed(f"The workers of {module} end before they take a call.")
+    raise WorkerStartFailed(
+        f"The workers of {module} end before they take a call.",
+        f"Repair {module} in GA3 Environment Manager.",
+        details=_evidence(entry, 0),
+    )
 
 
 def start(module: str) -> int:
@@ -146,6 +151,18 @@ class _Patience:
         return None
 
 
+@contextmanager
+def _held(lock: threading.Lock, patience: _Patience) -> Iterator[None]:
+    """Hold a lock that another thread may keep for the time of its call."""
+    while not lock.acquire(timeout=_POLL_S):
+        if error := patience.exhausted():
+            raise error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 class _Link:
     """The connection to one worker, with the memory that both share."""
 
@@ -162,6 +179,7 @@ class _Link:
         self._outbox = shm.Outbox()
         self._number = 0
         self._started = False
+        self._log_start = 0
 
     def close(self) -> None:
         with self.lock:  # not under a call of another thread
@@ -174,7 +192,8 @@ class _Link:
         patience: _Patience,
         copy: bool,
     ) -> Result:
-        with self.lock:
+        with _held(self.lock, patience):
+            self._log_start = spawn.log_size(self.log)
             try:
                 self._check_alive()
                 self._number += 1
@@ -265,7 +284,7 @@ class _Link:
             details={
                 "exit_code": exit_code,
                 "log": str(self.log),
-                "log_tail": spawn.log_tail(self.log),
+                "log_tail": spawn.log_tail(self.log, self._log_start),
             },
         )
 
@@ -278,7 +297,7 @@ _opening: dict[_Key, threading.Lock] = {}
 def _link(entry: home.ModuleEntry, patience: _Patience) -> _Link:
     """Return this process's connection to the worker, made new where it has ended."""
     key = (entry.root, entry.name, entry.generation)
-    with _opening.setdefault(key, threading.Lock()):
+    with _held(_opening.setdefault(key, threading.Lock()), patience):
         link = _links.get(key)
         if link is None or link.connection.closed:
             link = _links[key] = _connect_or_start(entry, patience)
@@ -327,6 +346,7 @@ def _connect(entry: home.ModuleEntry, stem: Path) -> _Link | None:
 
 def _start(entry: home.ModuleEntry, stem: Path, patience: _Patience) -> _Link:
     deadline = time.monotonic() + START_TIMEOUT_S
+    log_start = spawn.log_size(spawn.log_path(entry))
     process = spawn.spawn(entry)
     while True:
         link = _connect(entry, stem)
@@ -338,7 +358,7 @@ def _start(entry: home.ModuleEntry, stem: Path, patience: _Patience) -> _Link:
             error = WorkerStartFailed(
                 f"The worker of {entry.name} did not start within {START_TIMEOUT_S:.0f} s.",
                 "Look into its log.",
-                details=_evidence(entry),
+                details=_evidence(entry, log_start),
             )
         if error:
             process.kill()
@@ -347,11 +367,11 @@ def _start(entry: home.ModuleEntry, stem: Path, patience: _Patience) -> _Link:
         if code == spawn.EXIT_TAKEN:  # one that is about to end still holds the lease
             process = spawn.spawn(entry)
         elif code is not None:
-            raise _did_not_start(entry, code)
+            raise _did_not_start(entry, code, log_start)
         time.sleep(0.01)
 
 
-def _did_not_start(entry: home.ModuleEntry, code: int) -> WorkerStartFailed:
+def _did_not_start(entry: home.ModuleEntry, code: int, log_start: int) -> WorkerStartFailed:
     if code == spawn.EXIT_RETIRED:
         return WorkerStartFailed(
             f"Another version of {entry.name} was installed just now.", "Run again."
@@ -359,13 +379,13 @@ def _did_not_start(entry: home.ModuleEntry, code: int) -> WorkerStartFailed:
     return WorkerStartFailed(
         f"The worker of {entry.name} did not start (exit code {code}).",
         f"Repair {entry.name} in GA3 Environment Manager.",
-        details={"exit_code": code, **_evidence(entry)},
+        details={"exit_code": code, **_evidence(entry, log_start)},
     )
 
 
-def _evidence(entry: home.ModuleEntry) -> dict[str, Any]:
+def _evidence(entry: home.ModuleEntry, log_start: int) -> dict[str, Any]:
     log = spawn.log_path(entry)
-    return {"log": str(log), "log_tail": spawn.log_tail(log)}
+    return {"log": str(log), "log_tail": spawn.log_tail(log, log_start)}
 
 
 def status(record: records.WorkerRecord) -> dict[str, Any]:

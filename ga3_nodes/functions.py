@@ -48,6 +48,25 @@ def load(folder: Path, name: str) -> ModuleType:
     return module
 
 
+def load_worker(folder: Path, declaration: dict[str, Any]) -> ModuleType:
+    """Import ``worker.py``; all declared functions must be there.
+
+    Raises
+    ------
+    ModuleFailed
+        It cannot be imported, or lacks a function.
+    """
+    worker = load(folder, "worker")
+    for name in declaration["functions"]:
+        if not callable(getattr(worker, name, None)):
+            raise ModuleFailed(
+                f"worker.py has no function {name!r}, which module.toml declares.",
+                "Correct the module and install it again.",
+                code="import_failed",
+            )
+    return worker
+
+
 def run_function(
     worker: ModuleType,
     declaration: dict[str, Any],
@@ -91,11 +110,31 @@ def run_function(
     except GA3EnvError:
         raise
     except BaseException as error:
-        raise _failure(error) from error
-    return _outputs(spec["outputs"], returned)
+        raise failure(error) from error
+    results = _outputs(spec["outputs"], returned)
+    first = next(iter(arrays))
+    for name, output in spec["outputs"].items():
+        if output["kind"] == "labels":
+            _check_labels(name, results[name], arrays[first].shape, axes.get(first, ""))
+    return results
 
 
-def _failure(error: BaseException) -> GA3EnvError:
+def _check_labels(name: str, labels: np.ndarray, shape: tuple[int, ...], axes: str) -> None:
+    """Refuse a mask that does not lie on the image: a wrong result must not pass for one."""
+    allowed = {shape, shape[:-1]} if not axes else {shape[:-1] if axes.endswith("c") else shape}
+    if labels.shape not in allowed:
+        raise ModuleFailed(
+            f"The module gave labels {name!r} of shape {labels.shape} for an image {shape}.",
+            "This is a defect of the module; tell its author.",
+        )
+    if labels.dtype.kind == "i" and labels.size and labels.min() < 0:
+        raise ModuleFailed(
+            f"The module gave negative labels {name!r}.",
+            "This is a defect of the module; tell its author.",
+        )
+
+
+def failure(error: BaseException) -> GA3EnvError:
     details = {"traceback": traceback.format_exc()}
     if isinstance(error, ValueError):  # a module's way to refuse its input
         return BadInput(
@@ -126,9 +165,12 @@ def _outputs(declared: dict[str, Any], returned: Any) -> dict[str, Any]:
 
 
 def _output(name: str, kind: str, value: Any) -> Any:
-    if kind == "table":
-        return {str(title): np.asarray(column).tolist() for title, column in value.items()}
-    array = np.asarray(value)
+    try:
+        if kind == "table":
+            return {str(title): _column(column) for title, column in value.items()}
+        array = np.asarray(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ModuleFailed(f"The module gave no {kind} as {name!r}: {error}.") from error
     if kind == "labels":
         if array.dtype.kind not in "biu":
             raise ModuleFailed(f"The labels {name!r} are {array.dtype}, not whole numbers.")
@@ -137,6 +179,13 @@ def _output(name: str, kind: str, value: Any) -> Any:
     elif array.dtype.name not in shm.DTYPES:
         raise ModuleFailed(f"The image {name!r} has the unusable type {array.dtype}.")
     return array
+
+
+def _column(values: Any) -> list[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufU":
+        raise TypeError(f"a column of {array.dtype}")
+    return list(array.tolist())
 
 
 def wire_dtype(kind: str, array: np.ndarray) -> np.dtype[Any]:

@@ -17,6 +17,7 @@ from ga3_nodes.errors import ConfigError, NotInstalled
 
 SCHEMA = 1
 APP_FOLDER = "GA3EnvManager"
+_NO_FUNCTION: dict[str, Any] = {"inputs": {}, "outputs": {}, "parameters": {}}
 _T = TypeVar("_T")
 
 
@@ -86,10 +87,10 @@ def read_config(root: Path) -> dict[str, Any]:
     """
     path = root / "config.json"
     try:
-        text = patiently(lambda: path.read_text("utf-8"))
+        text = patiently(lambda: path.read_text("utf-8", "replace"))
     except FileNotFoundError:
         return {"schema": SCHEMA, "modules": {}}
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error}.", "Check the file's permissions."
         ) from error
@@ -124,11 +125,11 @@ def entry(root: Path, name: str, data: dict[str, Any]) -> ModuleEntry:
             python=root / data["python"],
             state=str(data["state"]),
             device=str(data.get("device", "cpu")),
-            functions=dict(data["functions"]),
+            functions={str(k): {**_NO_FUNCTION, **v} for k, v in data["functions"].items()},
             idle_timeout_s=float(data.get("idle_timeout_s", 600)),
             env={str(k): str(v) for k, v in data.get("env", {}).items()},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"The entry of {name!r} in {root / 'config.json'} is damaged ({error!r}).",
             f"Install {name} again.",

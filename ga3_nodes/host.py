@@ -121,13 +121,15 @@ class Server:
         self.lease.write_note({"pid": record.pid, "module": self.name, "since": self.started})
         _daemon(self._accept)
         records.write(self.stem, record)
+        _log(f"worker {os.getpid()} of {self.name} {self.generation} started")
 
     def _import(self) -> None:
         try:
-            self.worker = functions.load(self.folder, "worker")
+            self.worker = functions.load_worker(self.folder, self.declaration)
         except GA3EnvError as error:
-            print(error.details.get("traceback", error), flush=True)
+            _log(error.details.get("traceback", error))
             self.broken = error
+        self.last_call = time.monotonic()
 
     def _accept(self) -> None:
         while True:
@@ -190,7 +192,7 @@ class Server:
         deadline = time.monotonic() + _GRACE_S
         while self.running is peer:
             if time.monotonic() >= deadline:
-                print("The client is gone: its call is stopped.", flush=True)
+                _log("The client is gone: its call is stopped.")
                 records.sweep(self.stem)
                 os._exit(EXIT_ABANDONED)
             time.sleep(0.05)
@@ -209,13 +211,11 @@ class Server:
     def _run_jobs(self) -> None:
         assert self.entry is not None
         while True:
-            idle = time.monotonic() - self.last_call
-            if idle >= self.entry.idle_timeout_s:
-                return
+            left = self.last_call + self.entry.idle_timeout_s - time.monotonic()
             try:
-                job = self.jobs.get(timeout=min(_WATCH_S, self.entry.idle_timeout_s - idle))
+                job = self.jobs.get(timeout=max(0.0, min(_WATCH_S, left)))
             except queue.Empty:
-                if not self._still_wanted():
+                if left <= 0 or not self._still_wanted():
                     return
                 continue
             if job is None:
@@ -244,14 +244,14 @@ class Server:
             if self.broken or self.worker is None:
                 raise self.broken or ModuleFailed("The module is not loaded.")
             outputs = self._call(self.worker, peer, message)
-        except GA3EnvError as error:
-            print(error.details.get("traceback", error), flush=True)
-            peer.send({"type": "error", "id": number, "error": error.to_dict()})
-            return
-        seconds = time.perf_counter() - started
-        device = self.entry.device if self.entry else "cpu"
-        reply = {"type": "result", "id": number, "outputs": outputs}
-        peer.send({**reply, "seconds": seconds, "device": device})
+            seconds = time.perf_counter() - started
+            device = self.entry.device if self.entry else "cpu"
+            reply = {"type": "result", "id": number, "outputs": outputs}
+            peer.send({**reply, "seconds": seconds, "device": device})
+        except Exception as error:  # whatever the module returned, the worker lives on
+            told = error if isinstance(error, GA3EnvError) else functions.failure(error)
+            _log(told if isinstance(told, BadInput) else told.details.get("traceback", told))
+            peer.send({"type": "error", "id": number, "error": told.to_dict()})
 
     def _call(self, worker: ModuleType, peer: Peer, message: wire.Message) -> dict[str, Any]:
         match message:
@@ -283,6 +283,7 @@ class Server:
 
     def _leave(self) -> None:
         """End without a trace; a call that was not started goes to the next worker."""
+        _log(f"worker {os.getpid()} of {self.name} {self.generation} ends")
         records.remove(self.stem)
         if hasattr(self, "listener"):
             self.listener.close()
@@ -292,7 +293,12 @@ class Server:
 def _address(stem: Path) -> str:
     if sys.platform == "win32":
         return f"\\\\.\\pipe\\ga3env-{stem.name}-{secrets.token_hex(8)}"
-    return str(stem.with_name(stem.name + ".sock"))
+    return str(records.socket_path(stem))
+
+
+def _log(what: object) -> None:
+    """Write to the worker's log, which its stdout goes to."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}", flush=True)
 
 
 def _daemon(target: Callable[..., object], *args: object) -> None:
@@ -314,7 +320,7 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
         declared = spec.get("parameters", {}).get(name)
         given[name] = params.from_text(name, declared, value) if declared else value
     axes = dict.fromkeys(arrays, options.axes)
-    worker = functions.load(folder, "worker")
+    worker = functions.load_worker(folder, declaration)
     results = functions.run_function(worker, declaration, options.function, arrays, axes, given)
     for (name, result), path in zip(results.items(), options.output, strict=False):
         kind = spec["outputs"][name]["kind"]
@@ -332,6 +338,7 @@ def run_selftest(folder: Path) -> None:
     ModuleFailed
         At least one of them failed.
     """
+    functions.load_worker(folder, functions.read_declaration(folder))
     sys.path.insert(0, str(folder))
     tests = functions.load(folder, "test_worker")
     failed = []

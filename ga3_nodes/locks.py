@@ -20,6 +20,7 @@ except ImportError:  # Windows
 
 _LOCKED_BYTE = 1 << 30
 _POLL_S = 0.02
+_DELETION_S = 2.0
 
 
 class FileLock:
@@ -34,6 +35,7 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd: int | None = None
+        self._patience = 0.0
 
     @property
     def held(self) -> bool:
@@ -41,8 +43,15 @@ class FileLock:
         return self._fd is not None
 
     def acquire(self, timeout: float = 0.0) -> bool:
-        """Take the lock; return False if another holder keeps it for `timeout` seconds."""
+        """Take the lock; return False if another holder keeps it for `timeout` seconds.
+
+        Raises
+        ------
+        PermissionError
+            The lock file cannot be made.
+        """
         deadline = time.monotonic() + timeout
+        self._patience = time.monotonic() + _DELETION_S
         while not self._try():
             if time.monotonic() >= deadline:
                 return False
@@ -53,7 +62,10 @@ class FileLock:
         try:
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         except PermissionError:
-            return False  # Windows: the file is just being deleted
+            # On Windows a file that is just being deleted; else a folder that we may not write.
+            if fcntl is not None or time.monotonic() > self._patience:
+                raise
+            return False
         if _lock(fd) and _is_at(fd, self.path):
             self._fd = fd
             return True

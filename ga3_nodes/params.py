@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Mapping
 from typing import Any
 
@@ -72,11 +73,15 @@ def check(name: str, spec: Mapping[str, Any], value: Any) -> Any:
 
 
 def _number(kind: str, value: Any) -> tuple[bool, Any]:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):  # numpy's are such, too
         return False, value
-    if kind == "float":
-        return True, float(value)
-    return float(value).is_integer(), int(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return False, value
+    if not math.isfinite(number):
+        return False, value
+    return (True, number) if kind == "float" else (number.is_integer(), int(number))
 
 
 def _wrong(name: str, spec: Mapping[str, Any], value: Any) -> BadInput:

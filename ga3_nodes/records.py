@@ -47,6 +47,11 @@ def lease_path(stem: Path) -> Path:
     return stem.with_name(stem.name + ".lease")
 
 
+def socket_path(stem: Path) -> Path:
+    """Return the path of the socket; Windows has a named pipe instead."""
+    return stem.with_name(stem.name + ".sock")
+
+
 def start_lock_path(stem: Path) -> Path:
     """Return the path of the start lock."""
     return stem.with_name(stem.name + ".start")
@@ -59,6 +64,8 @@ def write(stem: Path, record: WorkerRecord) -> None:
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         json.dump(asdict(record), file)
+        file.flush()
+        os.fsync(file.fileno())
     home.patiently(lambda: temporary.replace(path))
 
 
@@ -81,22 +88,19 @@ def live(root: Path) -> list[tuple[Path, WorkerRecord]]:
     found = []
     for path in sorted(home.run_dir(root).glob("*.json")):
         stem = path.with_suffix("")
-        record = read(stem)
-        if record is None:
-            continue
-        if locks.is_locked(lease_path(stem)):
-            found.append((stem, record))
-        else:
+        lease = locks.FileLock(lease_path(stem))
+        if lease.acquire():  # nobody lives there, and nobody can start while we sweep
             sweep(stem)
+            lease.release()
+        elif record := read(stem):
+            found.append((stem, record))
     return found
 
 
 def sweep(stem: Path) -> None:
-    """Remove what a killed worker left: its record and, on POSIX, its socket."""
-    record = read(stem)
+    """Remove what a killed worker left: its record and its socket; hold its lease meanwhile."""
     remove(stem)
-    if record and not record.address.startswith("\\\\"):
-        Path(record.address).unlink(missing_ok=True)
+    socket_path(stem).unlink(missing_ok=True)
 
 
 def valid_name(name: str) -> bool:

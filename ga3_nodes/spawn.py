@@ -41,10 +41,20 @@ def log_path(entry: home.ModuleEntry) -> Path:
     return home.log_dir(entry.root) / f"worker-{entry.name}.log"
 
 
-def log_tail(path: Path, lines: int = 20) -> str:
-    """Return the last lines of a log file; empty where it cannot be read."""
+def log_size(path: Path) -> int:
+    """Return the size of a log file, in bytes; 0 where there is none."""
     try:
-        return "\n".join(path.read_text("utf-8", "replace").splitlines()[-lines:])
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def log_tail(path: Path, start: int = 0, lines: int = 20) -> str:
+    """Return the last lines of a log file behind byte `start`; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(start if start <= log_size(path) else 0)
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
     except OSError:
         return ""
 

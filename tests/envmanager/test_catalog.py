@@ -60,6 +60,14 @@ def test_a_module_is_read_with_all_defaults_filled_in(folder):
         ('type = "float"', 'type = "choice"', "functions.segment.parameters.threshold.choices"),
         ("[environment]", "[worker]\nenv = {A = 1}\n[environment]", "worker.env.A"),
         ("[environment]", "[worker]\nidle = 1\n[environment]", "worker.idle"),
+        ("[environment]", "[worker]\nidle_timeout_s = 0\n[environment]", "worker.idle_timeout_s"),
+        ("[environment]", "[worker]\nidle_timeout_s = nan\n[environment]", "idle_timeout_s"),
+        ("[environment]", '[worker]\nenv = {"A=B" = "1"}\n[environment]', "worker.env.A=B"),
+        ('["numpy"]', '["numpy; import os"]', "environment.imports"),
+        ('"Tiny threshold"', '"two\\nlines"', "title"),
+        ("inputs.image]", "inputs.class]", "inputs.class"),
+        ("parameters.threshold]", "parameters.image]", "parameters.image"),
+        ("parameters.threshold]", "parameters.axes]", "parameters.axes"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(folder, old, new, key):

@@ -52,7 +52,7 @@ def test_install_publishes_a_tested_environment(environments, tiny, data_folder)
     assert (done.name, done.generation, done.new) == ("tiny", 1, True)
     assert _mask() == [[0, 0], [1, 1]]
     stages = [event.name for event in events if isinstance(event, Stage)]
-    assert stages == ["prepare", "resolve", "install", "warm-up", "self-test", "publish"]
+    assert stages == "prepare resolve install check warm-up self-test publish".split()
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.done == last.total > 1_000_000
     assert not list(data_folder.glob("**/*.tmp"))
@@ -260,6 +260,71 @@ def test_older_generations_are_pruned(environments, tiny, tiny_lock):
         write_module(tiny, tiny_lock, toml=TOML.replace("1.0.0", f"1.{number}.0"))
         environments.install("tiny")
     assert inventory.status(environments.data, "tiny").generations == [2, 3]
+
+
+def test_as_many_older_generations_stay_as_are_wanted(environments, tiny, tiny_lock):
+    keeps = Environments(environments.data, Settings(generations_kept=3))
+    for number in range(1, 6):
+        write_module(tiny, tiny_lock, toml=TOML.replace("1.0.0", f"1.{number}.0"))
+        keeps.install("tiny")
+        assert inventory.numbers(keeps.data, "tiny") == list(range(max(1, number - 3), number + 1))
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "/tmp/x", "a/b", "C:\\x"])
+def test_no_name_leads_out_of_the_data_folder(environments, data_folder, name):
+    (data_folder / "envs").mkdir()
+    for act in ("install", "remove", "update", "repair", "verify", "rollback", "selftest"):
+        with pytest.raises(UnknownModule):
+            getattr(environments, act)(name)
+    assert (data_folder / "envs").is_dir()
+
+
+def test_a_lost_config_costs_no_environment(environments, tiny, tiny_lock, data_folder):
+    environments.install("tiny")
+    write_module(tiny, tiny_lock, toml=TOML.replace("1.0.0", "2.0.0"))
+    environments.install("tiny")
+    (data_folder / "config.json").unlink()
+    done = environments.install("tiny")
+    assert (done.generation, done.new) == (2, False)
+    assert inventory.numbers(environments.data, "tiny") == [1, 2]
+    assert _mask() == [[0, 0], [1, 1]]
+
+
+def test_a_damaged_entry_harms_only_its_own_module(environments, tiny, data_folder):
+    environments.install("tiny")
+    path = data_folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["modules"]["tiny"]["generation"] = "x"
+    path.write_text(json.dumps(config), "utf-8")
+    states = {s.name: s.state for s in inventory.statuses(environments.data)}
+    assert states == {"tiny": "broken", "classic": "not_installed"}
+    environments.install("tiny")
+    assert _mask() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process cannot be stopped there")
+def test_a_worker_that_does_not_answer_is_not_taken_for_dead(environments, tiny):
+    environments.install("tiny")
+    pid = client.call("tiny", "segment", {"image": IMAGE}).worker_pid
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        (worker,) = workers.live(environments.data)
+        assert (worker.pid, worker.responding) == (pid, False)
+        with pytest.raises(ModuleInUse, match=f"PID {pid}"):
+            environments.remove("tiny")
+    finally:
+        process.resume()
+    assert _mask() == [[0, 0], [1, 1]]
+
+
+def test_a_selftest_that_leaves_a_process_does_not_hang(environments, tiny, tiny_lock):
+    code = "import subprocess, sys\n" + TEST
+    code += "    subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(77)'])\n"
+    write_module(tiny, tiny_lock, test=code)
+    started = time.monotonic()
+    environments.install("tiny")
+    assert time.monotonic() - started < 60
 
 
 def test_the_list_shows_modules_that_are_not_installed(environments, tiny):

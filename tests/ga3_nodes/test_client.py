@@ -254,6 +254,85 @@ def test_a_broken_worker_module_says_why_each_time(data_folder):
             assert time.monotonic() < deadline
 
 
+WRONG = """
+import numpy as np
+def segment(image, *, axes="", threshold=0.5, mode="plain"):
+    return {
+        "plain": np.zeros((3, 3), int),
+        "crash": -np.ones(image.shape, int),
+        "fail": [[1], [1, 2]],
+        "refuse": np.zeros(image.shape),
+        "sleep": {"nothing": 1},
+    }[mode]
+def measure(image, other):
+    return {"sum": image, "table": {"when": [object()]}}
+"""
+
+
+@pytest.mark.parametrize("mode", ["plain", "crash", "fail", "refuse", "sleep"])
+def test_a_wrong_result_is_refused_and_the_worker_lives_on(data_folder, mode):
+    publish(data_folder, ECHO_DECLARATION, WRONG)
+    pid = client.start("echo")
+    with pytest.raises(ModuleFailed):
+        _call(parameters={"mode": mode})
+    with pytest.raises(ModuleFailed, match="no table"):
+        client.call("echo", "measure", {"image": IMAGE, "other": IMAGE})
+    assert client.start("echo") == pid
+
+
+def test_a_declared_function_that_is_missing_is_named(data_folder):
+    publish(data_folder, ECHO_DECLARATION, "def segment(image):\n    return image\n")
+    with pytest.raises(ModuleFailed, match="no function 'measure'"):
+        _call()
+
+
+def test_a_worker_that_loads_slower_than_its_idle_time_still_answers(data_folder):
+    slow = "import time; time.sleep(1.5)\n" + ECHO_WORKER
+    publish(data_folder, ECHO_DECLARATION, slow, idle_timeout_s=1)
+    assert _call()["labels"].any()
+
+
+def test_what_a_killed_worker_left_does_not_stop_the_next_one(echo):
+    record = _call().worker_pid
+    stem = records.stem(echo, "echo", 1)
+    psutil.Process(record).kill()
+    client.close()
+    records.record_path(stem).write_text("", "utf-8")  # as a power loss leaves it
+    assert _call()["labels"].any()
+
+
+def test_the_evidence_of_a_crash_is_of_this_call(echo):
+    with pytest.raises(ModuleFailed):
+        _call(parameters={"mode": "fail"})
+    with pytest.raises(WorkerCrashed) as caught:
+        _call(parameters={"mode": "crash"})
+    assert "about to crash" in caught.value.details["log_tail"]
+    assert "exploded" not in caught.value.details["log_tail"]
+
+
+def test_a_timeout_holds_while_another_thread_computes(echo):
+    pid = client.start("echo")
+    ended = threading.Event()
+
+    def compute():
+        with pytest.raises(Cancelled):
+            _call(parameters={"mode": "sleep"}, cancelled=ended.is_set)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    ((_, record),) = records.live(echo)
+    deadline = time.monotonic() + 30
+    while not client.status(record)["busy"]:
+        assert time.monotonic() < deadline
+    with pytest.raises(WorkerTimeout):
+        _call(timeout=0.3)
+    assert client.status(record)["busy"]  # the other call was not disturbed
+    assert client.status(record)["ready"]
+    ended.set()
+    thread.join(30)
+    assert pid == record.pid
+
+
 def test_a_missing_environment_is_told_in_one_sentence(echo):
     publish(echo, ECHO_DECLARATION | {"name": "gone"}, ECHO_WORKER, python="envs/gone/no/python")
     with pytest.raises(WorkerStartFailed, match="damaged") as caught:

@@ -73,3 +73,12 @@ def test_no_file_is_no_lock(tmp_path):
     assert not locks.is_locked(tmp_path / "x")
     assert locks.read_note(tmp_path / "x") == {}
     assert list(tmp_path.iterdir()) == [tmp_path / "Daten Ordner é"]
+
+
+def test_a_folder_that_may_not_be_written_is_no_held_lock(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(locks.os, "open", refuse)
+    with pytest.raises(PermissionError):
+        locks.FileLock(tmp_path / "x").acquire(timeout=60)

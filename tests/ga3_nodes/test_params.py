@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from ga3_nodes import params
@@ -41,6 +42,8 @@ def test_defaults_fill_in_for_what_is_not_given():
         ("width", 0.0, 0.0),
         ("width", 10, 10.0),
         ("count", 4.0, 4),
+        ("count", np.int64(4), 4),
+        ("width", np.float32(2), 2.0),
         ("split", False, False),
         ("method", "li", "li"),
         ("note", "µm", "µm"),
@@ -63,6 +66,7 @@ def test_a_fitting_value_gets_its_declared_type(name, value, result):
         ("width", None),
         ("count", 0),
         ("count", 2.5),
+        ("count", 10**400),
         ("split", 1),
         ("method", "OTSU"),
         ("method", []),
