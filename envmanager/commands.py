@@ -235,38 +235,37 @@ def remove_command(options: argparse.Namespace) -> Outcome:
 
 def segment_command(options: argparse.Namespace) -> Outcome:
     """Segment images."""
-    from envmanager import images, segmentation
+    from pathlib import Path
+
+    from envmanager import segmentation
 
     spec = segmentation.function_of(_published(options.module), options.function)
     parameters = segmentation.parse_parameters(options.parameter, spec["parameters"])
     outputs = segmentation.output_paths(options.image, options.output)
-    done = [
-        segmentation.segment(
-            options.module,
-            images.read(image),
-            parameters,
-            function=options.function,
-            output=output,
-        )
-        for image, output in zip(options.image, outputs, strict=True)
-    ]
-    rows = [
-        {
-            "input": str(d.input),
-            "output": str(d.output),
-            "objects": d.objects,
-            "seconds": d.seconds,
-            "device": d.device,
-        }
-        for d in done
-    ]
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    # Rows, not results: a hundred masks need not stay in memory.
+    for found in segmentation.segment_files(
+        options.module, options.image, outputs, parameters, function=options.function
+    ):
+        name = str(found.input)
+        if isinstance(found, segmentation.Failed):
+            applog.write_error(data_folder(), "segment", found.error)
+            message, hint = found.error.message, found.error.hint
+            failed.append({"input": name, "message": message, "hint": hint})
+        else:
+            row = {"input": name, "output": str(found.output), "objects": found.objects}
+            rows.append(row | {"seconds": found.seconds, "device": found.device})
 
     def show() -> None:
-        for d in done:
-            line = f"{d.input.name}: {d.objects} objects in {d.seconds:.2f} s ({d.device})"
-            console.print_line(f"{line} -> {d.output}")
+        for row in rows:
+            line = f"{Path(row['input']).name}: {row['objects']} objects in {row['seconds']:.2f} s"
+            console.print_line(f"{line} ({row['device']}) -> {row['output']}")
+        for row in failed:
+            console.print_line(f"{row['input']}: failed: {row['message']} {row['hint']}".rstrip())
 
-    return Outcome({"outputs": rows}, show)
+    data = {"outputs": rows, "failed": failed}
+    return Outcome(data, show, EXIT_FAILED if failed else EXIT_DONE)
 
 
 def _published(name: str) -> home.ModuleEntry:

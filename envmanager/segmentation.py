@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from envmanager import images
-from envmanager.errors import BadInput, UsageError
+from envmanager.errors import BadInput, Cancelled, GA3EnvError, UsageError
 from ga3_nodes import client, home, params
 
 
@@ -24,6 +25,41 @@ class Segmented:
     objects: int
     seconds: float
     device: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One image that could not be segmented, and why."""
+
+    input: Path
+    error: GA3EnvError
+
+
+def segment_files(
+    module: str,
+    inputs: Sequence[Path],
+    outputs: Sequence[Path],
+    parameters: Mapping[str, Any],
+    *,
+    function: str = "segment",
+) -> Iterator[Segmented | Failed]:
+    """Segment image files one after the other; of several, one that fails stops no other.
+
+    Raises
+    ------
+    GA3EnvError
+        The only image failed, or the user cancelled.
+    """
+    for path, output in zip(inputs, outputs, strict=True):
+        try:
+            image = images.read(path)
+            yield segment(module, image, parameters, function=function, output=output)
+        except Cancelled:
+            raise
+        except GA3EnvError as error:
+            if len(inputs) == 1:
+                raise
+            yield Failed(path, error)
 
 
 def segment(
@@ -54,6 +90,8 @@ def segment(
             f"{module} cannot work on an image with the axes {image.axes}.",
             f"It takes {', '.join(spec['inputs'][name]['axes'])}.",
         )
+    if output:  # before minutes of work whose result could not be kept
+        images.check_mask_path(output, image.axes)
     result = client.call(
         module,
         function,
@@ -114,20 +152,47 @@ def parse_parameters(texts: Sequence[str], declared: params.Declarations) -> dic
     return values
 
 
-def output_paths(inputs: Sequence[Path], output: Path) -> list[Path]:
+def output_paths(inputs: Sequence[Path], output: Path | str) -> list[Path]:
     """Return the mask file of each input: `output` itself, or files in it where it is a folder.
+
+    A folder is one that exists, a text that ends with a separator, and a new name without suffix:
+    a mask's format is told by its suffix.
 
     Raises
     ------
     UsageError
-        Several images would go to one file.
+        Several images would go to one file, or a mask would replace an image.
     """
-    folder = output.is_dir() or (len(inputs) > 1 and not output.suffix)
-    if len(inputs) > 1 and not folder:
-        raise UsageError(f"{len(inputs)} images cannot go to one file.", "Give a folder to -o.")
-    if not folder:
-        return [output]
-    paths = [output / f"{path.stem}_labels.tif" for path in inputs]
+    place = Path(output)
+    if not _is_folder(output):
+        if len(inputs) > 1:
+            raise UsageError(f"{len(inputs)} images cannot go to one file.", "Give a folder to -o.")
+        paths = [place]
+    else:
+        paths = [place / f"{path.stem}_labels.tif" for path in inputs]
     if len(set(paths)) < len(paths):
         raise UsageError("Two of the images have the same name.", "Segment them separately.")
+    for path in paths:
+        if any(_same(path, image) for image in inputs):
+            raise UsageError(
+                f"The mask would replace the image {path}.", "Give another file or folder to -o."
+            )
     return paths
+
+
+def _is_folder(output: Path | str) -> bool:
+    if str(output).endswith(tuple(filter(None, (os.sep, os.altsep)))):
+        return True
+    place = Path(output)
+    try:
+        return place.is_dir() or (not place.suffix and not place.exists())
+    except OSError:  # a name that the system refuses; writing tells why
+        return False
+
+
+def _same(first: Path, second: Path) -> bool:
+    """Return whether two paths lead to one file, be it through links or another spelling."""
+    try:
+        return first.resolve() == second.resolve() or first.samefile(second)
+    except OSError:  # one of them does not exist
+        return False
