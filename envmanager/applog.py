@@ -22,7 +22,8 @@ def write(data: DataFolder, text: str) -> None:
     try:
         log = path(data)
         spawn.rotate(log)
-        with log.open("a", encoding="utf-8") as file:
+        # A file name may hold what is no letter of any encoding.
+        with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
     except (OSError, GA3EnvError):
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -22,32 +23,66 @@ EXIT_USAGE, EXIT_CANCELLED = 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0 done, 1 failed, 2 wrong usage, 130 cancelled."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
+    arguments, as_json = _without_json(list(sys.argv[1:] if argv is None else argv))
     command = next((word for word in arguments if not word.startswith("-")), "")
+    failure: GA3EnvError
     try:
-        signal.signal(signal.SIGTERM, _interrupt)
-        options = _parser().parse_args(arguments)
-        outcome: Outcome = options.run(options)
-    except GA3EnvError as error:
-        return _failed(error, command, as_json)
-    except KeyboardInterrupt:
-        cancelled = Cancelled("Cancelled.", "What was installed before is as it was.")
-        return _failed(cancelled, command, as_json)
-    except BrokenPipeError:  # the reader of our output is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.prepare(as_json=as_json)
+        _heed_signals()
+        _fix_home()
+        return _run(arguments, command, as_json)
+    except console.OutputLost:  # nobody reads us, or the disk is full: the exit code must do
         return EXIT_FAILED
+    except GA3EnvError as error:
+        failure = error
+    except KeyboardInterrupt:
+        failure = _cancelled(command)
     except Exception as error:
-        return _failed(_unexpected(error), command, as_json)
+        failure = _unexpected(error)
+    return _failed(failure, command, as_json)
+
+
+def _without_json(words: list[str]) -> tuple[list[str], bool]:
+    """Take ``--json`` out, so that it may stand before the command; after ``--`` it is a name."""
+    end = words.index("--") if "--" in words else len(words)
+    options = [word for word in words[:end] if word != "--json"]
+    return options + words[end:], len(options) < end
+
+
+def _heed_signals() -> None:
+    """Let a closed terminal or a system that shuts down end a command as Ctrl-C does."""
+    for name in ("SIGTERM", "SIGHUP", "SIGBREAK"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # nohup stays so
+            signal.signal(number, signal.default_int_handler)
+
+
+def _fix_home() -> None:
+    """Make a relative GA3ENV_HOME absolute: what we start has another current folder."""
+    if chosen := os.environ.get("GA3ENV_HOME"):
+        os.environ["GA3ENV_HOME"] = str(Path(chosen).absolute())
+
+
+def _run(arguments: list[str], command: str, as_json: bool) -> int:
+    try:
+        options = _parser().parse_args(arguments)
+        options.json = as_json
+        outcome: Outcome = options.run(options)
+    except _Told as told:
+        command, text = told.name, told.text
+        outcome = Outcome({"text": text}, lambda: print(text))
     if as_json:
         console.print_json({"ok": True, "command": command, "data": outcome.data})
     else:
-        outcome.show()
+        with console.writing():
+            outcome.show()
     return outcome.exit_code
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _cancelled(command: str) -> Cancelled:
+    kept = command in ("install", "update", "repair")
+    hint = "What was installed before is as it was." if kept else "Nothing more was done."
+    return Cancelled("Cancelled.", hint)
 
 
 def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
@@ -55,17 +90,27 @@ def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
         exit_code = EXIT_USAGE
     else:
         exit_code = EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_FAILED
-        applog.write_error(data_folder(), command, error)
+        if _log():
+            applog.write_error(data_folder(), command, error)
     if as_json:
-        console.print_json({"ok": False, "command": command, "error": error.to_dict()})
+        with contextlib.suppress(console.OutputLost):
+            console.print_json({"ok": False, "command": command, "error": error.to_dict()})
     else:
         console.print_error(error)
     return exit_code
 
 
+def _log() -> str:
+    """Return where the log is; empty where there can be none: that must not hide the error."""
+    try:
+        return str(applog.path(data_folder()))
+    except (OSError, RuntimeError, GA3EnvError):  # RuntimeError: the user has no home
+        return ""
+
+
 def _unexpected(error: Exception) -> GA3EnvError:
     """Wrap what the system refused, or a defect of ours; the log has the traceback."""
-    details = {"traceback": traceback.format_exc(), "log": str(applog.path(data_folder()))}
+    details = {"traceback": traceback.format_exc(), "log": _log()}
     if isinstance(error, OSError):
         return GA3EnvError(
             f"The system refused: {error}.",
@@ -87,10 +132,33 @@ def _unexpected(error: Exception) -> GA3EnvError:
 _Command = Callable[[argparse.Namespace], Outcome]
 
 
+class _Told(Exception):
+    """What ``--help`` or ``--version`` has to say: a result as any other, as JSON too."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(name)
+        self.name, self.text = name, text
+
+
+class _Tell(argparse.Action):
+    """Ends the parsing with a text: `const`, or else the parser's help."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Raise the text."""
+        raise _Told(self.dest, self.const or parser.format_help().rstrip())
+
+
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of printing, so that wrong usage too can be told as JSON."""
+    """Raises instead of printing, so that all it has to say can be told as JSON."""
+
+    def __init__(self, **options: Any) -> None:
+        # No abbreviations: --js would be taken for --json here, and not where we look for it.
+        super().__init__(add_help=False, allow_abbrev=False, **options)
+        self.add_argument("-h", "--help", action=_Tell, nargs=0, help="show this text")
+        self.add_argument("--json", action="store_true", help="print one JSON object")
 
     def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See {self.prog} --help.")
 
 
@@ -98,12 +166,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="./run", description="Environments of AI segmentation modules for NIS-Elements GA3."
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--version", action=_Tell, nargs=0, const=__version__, help="show the version"
+    )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def add(name: str, run: _Command, text: str, *, module: bool = False) -> Any:
         command = subparsers.add_parser(name, help=text, description=text)
-        command.add_argument("--json", action="store_true", help="print one JSON object")
         command.set_defaults(run=run)
         if module:
             command.add_argument("module")
@@ -158,7 +227,7 @@ def _add_environments(add: Callable[..., Any]) -> None:
 def _add_images(add: Callable[..., Any]) -> None:
     segment = add("segment", commands.segment_command, "segment images", module=True)
     segment.add_argument("image", type=Path, nargs="+")
-    segment.add_argument("-o", "--output", type=Path, required=True, help="mask file, or a folder")
+    segment.add_argument("-o", "--output", required=True, help="mask file, or a folder")
     node = add("node", commands.node_command, "the GA3 node script of a module", module=True)
     node.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
     node.add_argument("-o", "--output", type=Path, help="file to write instead")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
@@ -19,10 +21,61 @@ from envmanager.errors import GA3EnvError
 _DETAIL_LINES = 12
 
 
+class OutputLost(Exception):
+    """Stdout takes no more: its reader has gone, or its disk is full."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to `writing`; rich would exit here, whatever else is to be cleaned up."""
+        raise
+
+
+def prepare(*, as_json: bool) -> None:
+    """Make stdout and stderr take every text: names of files need not fit the user's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if as_json and isinstance(sys.stdout, io.TextIOWrapper):
+        # What even UTF-8 cannot hold becomes \udcXX, which JSON reads as it was.
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Raise OutputLost where stdout takes no more, now and not at the exit of the interpreter."""
+    try:
+        yield
+        if sys.stdout is not None:  # pythonw has none
+            sys.stdout.flush()
+    except OSError as error:
+        _drop(sys.stdout)
+        raise OutputLost(str(error)) from error
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """Go on where stderr takes no more: no work may fail because nobody watches it."""
+    try:
+        yield
+    except OSError:
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO | None) -> None:
+    """Let what a stream still holds go nowhere, else the interpreter tells of it at its end."""
+    if stream is None:
+        return
+    with suppress(OSError, ValueError):  # a stream without a file
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[events.Report]:
     """Show stages and bytes: a moving bar in a terminal, plain lines elsewhere."""
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     if quiet:
         yield events.ignore
     elif console.is_terminal:
@@ -56,29 +109,37 @@ def _moving(bar: Progress) -> events.Report:
 
 
 def _lines(event: events.Event) -> None:
-    match event:
-        case events.Stage(_, title):
-            print(title + " ...", file=sys.stderr, flush=True)
-        case events.Progress(done, total) if total:
-            print(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+    with _telling():
+        match event:
+            case events.Stage(_, title):
+                print(title + " ...", file=sys.stderr, flush=True)
+            case events.Progress(done, total) if total:
+                print(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout."""
-    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        with writing():
+            print(text)
+    except KeyboardInterrupt:  # some of it is out: a second object must not follow
+        _drop(sys.stdout)
+        raise
 
 
 def print_error(error: GA3EnvError) -> None:
     """Print message and hint on stderr, with the last lines of a log where there is one."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("error: ", "bold red"), error.message))
-    if error.hint:
-        console.print(Text.assemble(("hint: ", "bold"), " ", error.hint))
-    tail = str(error.details.get("log_tail") or "").splitlines()[-_DETAIL_LINES:]
-    for line in tail:
-        console.print(Text(f"  | {line}", style="dim"))
-    if error.details.get("log"):
-        console.print(Text(f"  log: {error.details['log']}", style="dim"))
+    with _telling():
+        console = _Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(Text.assemble(("error: ", "bold red"), error.message))
+        if error.hint:
+            console.print(Text.assemble(("hint: ", "bold"), " ", error.hint))
+        tail = str(error.details.get("log_tail") or "").splitlines()[-_DETAIL_LINES:]
+        for line in tail:
+            console.print(Text(f"  | {line}", style="dim"))
+        if error.details.get("log"):
+            console.print(Text(f"  log: {error.details['log']}", style="dim"))
 
 
 # Texts, not rich's markup: paths and messages hold brackets.
@@ -91,23 +152,26 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    _stdout().print(table)
+    with writing():
+        _stdout().print(table)
 
 
 def print_pairs(pairs: Mapping[str, object]) -> None:
     """Print names and values below each other on stdout."""
     width = max((len(name) for name in pairs), default=0)
-    for name, value in pairs.items():
-        _stdout().print(Text.assemble((f"{name:<{width}}", "bold"), "  ", str(value)))
+    with writing():
+        for name, value in pairs.items():
+            _stdout().print(Text.assemble((f"{name:<{width}}", "bold"), "  ", str(value)))
 
 
 def print_line(text: str = "") -> None:
     """Print one line on stdout."""
-    _stdout().print(Text(text))
+    with writing():
+        _stdout().print(Text(text))
 
 
 def _stdout() -> Console:
-    return Console(soft_wrap=True, highlight=False, emoji=False)
+    return _Console(soft_wrap=True, highlight=False, emoji=False)
 
 
 def size(number: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
@@ -44,7 +44,8 @@ class SetupError(Exception):
 def say(line: str) -> None:
     """Show progress; stdout belongs to the command."""
     if sys.stderr is not None:  # pythonw has none
-        print(line, file=sys.stderr, flush=True)
+        with suppress(OSError):  # the terminal may be gone, and we about to clean up for that
+            print(line, file=sys.stderr, flush=True)
 
 
 def base_python() -> str:
@@ -66,18 +67,15 @@ def site_packages() -> Path:
 
 def installed_names() -> str:
     """List the top of site-packages: what somebody removed or added by hand shows here."""
-    names = [entry.name for entry in site_packages().iterdir()]
-    return "|".join(sorted(name for name in names if name != "__pycache__"))
+    return "|".join(sorted({e.name for e in site_packages().iterdir()} - {"__pycache__"}))
 
 
 def quick_state(level: str) -> str:
     """Describe all that decides whether the environment fits, without reading a file."""
     VENV_PYTHON.stat()  # fails on a link to a Python that is gone
-    parts = [identity()]
-    for file in (UV, TOOLS, VENV / "pyvenv.cfg", *LOCKS[level]):
-        stat = file.stat()
-        parts.append(f"{stat.st_size},{stat.st_mtime_ns}")
-    return "|".join([*parts, installed_names()])
+    stats = [file.stat() for file in (UV, TOOLS, VENV / "pyvenv.cfg", *LOCKS[level])]
+    parts = [f"{stat.st_size},{stat.st_mtime_ns}" for stat in stats]
+    return "|".join([identity(), *parts, installed_names()])
 
 
 def content(level: str, version: str) -> str:
@@ -145,12 +143,10 @@ def setup_lock() -> Iterator[None]:
 
     UV_DIR.mkdir(parents=True, exist_ok=True)
     with (UV_DIR / ".lock").open("a+b") as stream:
-        waiting = False
-        while not try_lock(stream):
-            if not waiting:
-                say("Another start is setting the app up; waiting for it ...")
-            waiting = True
-            time.sleep(0.1)
+        if not try_lock(stream):
+            say("Another start is setting the app up; waiting for it ...")
+            while not try_lock(stream):
+                time.sleep(0.1)
         for left in UV_DIR.glob(SCRATCH + "*"):
             shutil.rmtree(left, ignore_errors=True)
         yield
@@ -283,9 +279,8 @@ def download_uv(pin: Pin, folder: Path) -> Path:
     """Fetch uv's wheel with pip: it knows the user's index, proxy and certificates."""
     hashes = "".join(f" --hash=sha256:{value}" for value in pin.wheels)
     (folder / "uv.txt").write_text(f"uv=={pin.version}{hashes}\n", "utf-8")
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--no-input", "-q"]
-    options += ["--disable-pip-version-check", "-d", "wheel", "-r", "uv.txt"]
-    command = ["-P", "-m", "pip", "download", *options]
+    command = ["-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input"]
+    command += ["-q", "--disable-pip-version-check", "--require-hashes", "-dwheel", "-r", "uv.txt"]
     code, lines = run_tool([sys.executable, *command], folder)
     if code and any("No module named pip" in line for line in lines):
         code, lines = run_tool([pip_of_our_own(pin, folder), *command], folder)
@@ -309,14 +304,12 @@ def pip_of_our_own(pin: Pin, folder: Path) -> Path:
 
 def unpack_uv(wheel: Path, folder: Path) -> Path:
     """Take the one program out of the wheel, and have it on the disk before it gets its name."""
-    import shutil
     import zipfile
 
     target = folder / UV.name
     with zipfile.ZipFile(wheel) as archive, target.open("wb") as stream:
         member = next(n for n in archive.namelist() if n.endswith(f"/scripts/{UV.name}"))
-        with archive.open(member) as source:
-            shutil.copyfileobj(source, stream)
+        stream.write(archive.read(member))
         stream.flush()
         os.fsync(stream.fileno())
     return target
@@ -422,6 +415,15 @@ def write_stamp(level: str, wanted: str) -> None:
     temporary.replace(stamp_file(level))
 
 
+def heed_signals() -> None:
+    """Let a closed terminal or a shutdown end the set-up, and what it runs, as Ctrl-C does."""
+    import signal
+
+    for name in {"SIGTERM", "SIGHUP", "SIGBREAK"} & set(dir(signal)):
+        if signal.getsignal(number := getattr(signal, name)) == signal.SIG_DFL:  # not with nohup
+            signal.signal(number, signal.default_int_handler)
+
+
 def launch(command: list[str], folder: Path | None = None) -> int:
     """Become the command (POSIX), or run it and give its exit code (Windows cannot become it)."""
     if folder is not None:
@@ -432,7 +434,8 @@ def launch(command: list[str], folder: Path | None = None) -> int:
     import subprocess
 
     # Ctrl-C reaches the child too, which decides; we stay to pass its exit code on.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGBREAK):
+        signal.signal(number, lambda *_: None)
     code = subprocess.call(command, env=child_environment())
     return code - 2**32 if code >= 2**31 else code  # 0xC0000005 and the like do not fit sys.exit
 
@@ -457,6 +460,7 @@ def start(args: list[str]) -> int:
     if not is_ready(level):
         if VENV in Path(sys.executable).parents:  # .venv is activated, and cannot rebuild itself
             return launch([base_python(), "-IS", __file__, *args])
+        heed_signals()
         with setup_lock():
             set_up(level)
     return launch(*command_for(args))
@@ -468,8 +472,7 @@ def report(error: SetupError, as_json: bool) -> int:
     if as_json:
         import json
 
-        body = {"code": error.code, "message": error.message, "hint": error.hint}
-        print(json.dumps({"ok": False, "error": body}), flush=True)
+        print(json.dumps({"ok": False, "error": vars(error)}), flush=True)
     return 130 if error.code == "cancelled" else 1
 
 
