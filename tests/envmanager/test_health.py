@@ -16,7 +16,8 @@ from envmanager.paths import venv_packages
 from ga3_nodes import client
 from tests.envmanager.conftest import TEST, TOML, WORKER, write_module
 
-pytestmark = [pytest.mark.slow, pytest.mark.windows]
+pytestmark = pytest.mark.slow
+windows = pytest.mark.windows  # for a few: an environment takes many seconds under Wine
 IMAGE = np.array([[0, 50], [150, 250]], np.uint16)
 
 
@@ -101,13 +102,13 @@ def _break_import(folder):
 
 
 DAMAGE = [
-    pytest.param(_delete_file, "file_missing", "numpy", id="deleted-file"),
+    pytest.param(_delete_file, "file_missing", "numpy", id="deleted-file", marks=windows),
     pytest.param(_truncate_file, "file_changed", "numpy", id="truncated-file"),
     pytest.param(_change_a_byte, "file_changed", "numpy", id="changed-byte"),
     pytest.param(_delete_package, "package_missing", "numpy", id="missing-package"),
     pytest.param(_add_package, "package_extra", "surprise", id="extra-package"),
     pytest.param(_other_version, "package_version", "numpy", id="wrong-version"),
-    pytest.param(_lose_base_python, "python_missing", "", id="base-python-gone"),
+    pytest.param(_lose_base_python, "python_missing", "", id="base-python-gone", marks=windows),
     pytest.param(_change_worker, "copy_changed", "", id="worker-edited"),
     pytest.param(_change_lock, "copy_changed", "", id="lock-edited"),
     pytest.param(_break_import, "import_failed", "numpy", id="import-fails"),
@@ -138,6 +139,7 @@ def test_a_quick_check_sees_sizes_and_runs_nothing(environments, folder):
     assert problem.message.startswith("numpy: the file numpy/__init__.py has ")
 
 
+@windows
 def test_an_altered_file_that_damages_the_cache_too_is_mended(own_cache, environments, folder):
     """Hard links: editing a file in place edits uv's cache and every environment that shares it."""
     path = _numpy_file(folder, "version.py")
@@ -200,6 +202,7 @@ def test_a_fresh_resolve_takes_what_the_pyproject_allows(environments, folder):
     assert inventory.status(environments.data, "tiny").state == "ready"
 
 
+@windows
 def test_rollback_restores_the_code_too(environments, folder, tiny, tiny_lock):
     sevens = WORKER.replace("astype(np.int32)", "astype(np.int32) * 7")
     write_module(tiny, tiny_lock, worker=sevens, test=TEST.replace("[0, 1]", "[0, 7]"))
