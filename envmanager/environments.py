@@ -94,6 +94,7 @@ class Environments:
             number = self._current(module, published, adopt=not python)
             if number is None:
                 return self._publish_new(module, published, report, cancel, python=python)
+            self._sweep(name, number)
         folder = self.data.generation(name, number)
         return Installed(name, module.version, number, folder, False, _since(started))
 
@@ -158,6 +159,7 @@ class Environments:
             number = None if fresh else self._current(module, published)
             if number is None:
                 return self._publish_new(module, published, report, cancel, fresh=fresh)
+            self._sweep(name, number)
         folder = self.data.generation(name, number)
         return Installed(name, module.version, number, folder, False, _since(started))
 
@@ -300,7 +302,7 @@ class Environments:
         started = time.perf_counter()
         name = module.name
         number = max([0, *inventory.numbers(self.data, name)]) + 1
-        self._sweep(name, published)
+        self._sweep(name, published.generation if published else 0)
         cancel = cancel or CancelToken()
         uv = Uv(self.data, self.settings, cancel)
         build = Build(module, number, self.data, uv, report, cancel, fresh, source)
@@ -375,11 +377,11 @@ class Environments:
     def _lock_path(self, name: str) -> Path:
         return self.data.root / "envs" / f"{name}.lock"
 
-    def _sweep(self, name: str, published: home.ModuleEntry | None) -> None:
+    def _sweep(self, name: str, published: int) -> None:
         """Remove what an install that was killed left behind: generations without a manifest."""
         for number in inventory.numbers(self.data, name):
             folder = self.data.generation(name, number)
-            if published and number == published.generation:
+            if number == published:
                 continue
             if read_manifest(folder) is None and not workers.serves(self.data, name, number):
                 discard(folder, self.data.trash)

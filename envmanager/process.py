@@ -83,6 +83,8 @@ def run(
         _drain(process, readers)
     except BaseException:  # Ctrl-C too: nothing may go on behind the user's back
         kill_tree(process)
+        for reader in readers:
+            reader.join(_LAST_WORDS_S)
         raise
     finally:
         for stream, reader in zip((process.stdout, process.stderr), readers, strict=True):
