@@ -177,7 +177,7 @@ def summary(code, report):
 def main(arguments):
     parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
     parser.add_argument("-m", dest="expression")
-    parser.add_argument("--limit", type=float, default=1200)
+    parser.add_argument("--limit", type=float, default=1800)
     options, rest = parser.parse_known_args(arguments)
     marked = f"windows and ({options.expression})" if options.expression else "windows"
     if sys.platform == "win32":  # the real thing

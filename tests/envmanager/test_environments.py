@@ -31,7 +31,8 @@ from envmanager.settings import Settings
 from ga3_nodes import client
 from tests.envmanager.conftest import TEST, TOML, WORKER, write_module
 
-pytestmark = [pytest.mark.slow, pytest.mark.windows]
+pytestmark = pytest.mark.slow
+windows = pytest.mark.windows  # where the system matters: an environment takes long under Wine
 IMAGE = np.array([[0, 50], [150, 250]], np.uint16)
 
 
@@ -46,6 +47,7 @@ def _left_in(root: Path) -> list[str]:
     return found + [path.name for path in root.glob("envs/*/*")]
 
 
+@windows
 def test_install_publishes_a_tested_environment(environments, tiny, data_folder):
     events = []
     done = environments.install("tiny", report=events.append)
@@ -60,6 +62,7 @@ def test_install_publishes_a_tested_environment(environments, tiny, data_folder)
     assert not list(data_folder.glob("envs/*.lock"))
 
 
+@windows
 def test_config_is_relative_so_that_a_moved_root_keeps_working(
     environments, tiny, data_folder, monkeypatch
 ):
@@ -88,6 +91,7 @@ def test_a_second_install_changes_nothing(environments, tiny, data_folder):
     assert (data_folder / "config.json").stat().st_mtime_ns == before
 
 
+@windows
 def test_a_changed_module_becomes_the_next_generation(environments, tiny, tiny_lock):
     environments.install("tiny")
     assert _mask() == [[0, 0], [1, 1]]
@@ -120,6 +124,7 @@ def test_a_failing_test_publishes_nothing(
     assert inventory.status(environments.data, "tiny").state == "not_installed"
 
 
+@windows
 def test_a_failed_update_leaves_the_published_one(environments, tiny, tiny_lock):
     environments.install("tiny")
     write_module(tiny, tiny_lock, worker="raise RuntimeError('new defect')\n")
@@ -162,6 +167,7 @@ def test_a_python_that_is_not_there(environments, tiny, data_folder):
     assert _left_in(data_folder) == []
 
 
+@windows
 def test_cancel_ends_soon_and_leaves_nothing(environments, tiny, data_folder):
     cancel = CancelToken()
 
@@ -179,6 +185,7 @@ def test_cancel_ends_soon_and_leaves_nothing(environments, tiny, data_folder):
     assert environments.install("tiny").new
 
 
+@windows
 def test_what_a_killed_install_left_is_swept(environments, tiny, data_folder):
     half = data_folder / "envs" / "tiny" / "1"
     (half / ".venv").mkdir(parents=True)
@@ -190,6 +197,7 @@ def test_what_a_killed_install_left_is_swept(environments, tiny, data_folder):
     assert not (data_folder / "trash").exists()
 
 
+@windows
 def test_two_installs_at_once(environments, tiny):
     outcomes = []
     threads = [
@@ -204,6 +212,7 @@ def test_two_installs_at_once(environments, tiny):
     assert {outcome.generation for outcome in outcomes} == {1}
 
 
+@windows
 def test_remove_ends_an_idle_worker_and_frees_the_disk(environments, tiny, data_folder):
     environments.install("tiny")
     _mask()
@@ -217,6 +226,7 @@ def test_remove_ends_an_idle_worker_and_frees_the_disk(environments, tiny, data_
         environments.remove("tiny")
 
 
+@windows
 def test_remove_refuses_while_a_call_runs(environments, tiny, tiny_lock):
     slow = WORKER.replace("return", "import time; time.sleep(threshold)\n    return")
     write_module(tiny, tiny_lock, worker=slow, test="def test_nothing():\n    pass\n")
@@ -270,6 +280,7 @@ def test_as_many_older_generations_stay_as_are_wanted(environments, tiny, tiny_l
         assert inventory.numbers(keeps.data, "tiny") == list(range(max(1, number - 3), number + 1))
 
 
+@windows
 @pytest.mark.parametrize("name", ["..", ".", "", "/tmp/x", "a/b", "C:\\x"])
 def test_no_name_leads_out_of_the_data_folder(environments, data_folder, name):
     (data_folder / "envs").mkdir()
