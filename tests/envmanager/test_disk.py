@@ -123,7 +123,6 @@ def test_what_is_no_folder_takes_nothing(tmp_path):
     assert disk.scan(_write(tmp_path / "file")) == Usage()
 
 
-@pytest.mark.windows
 def test_symbolic_links_are_not_followed(tmp_path):
     big = _write(tmp_path / "big" / "file", 100 * BLOCK).parent
     folder = tmp_path / "folder"
@@ -166,7 +165,6 @@ def test_files_may_vanish_meanwhile(tmp_path):
     assert len(heard) >= 2
 
 
-@pytest.mark.windows
 def test_files_may_come_and_go_all_the_time(tmp_path):
     """Another process installs and deletes while we count; hard links appear and disappear."""
     folder = _many(tmp_path / "tree", 1000, per_folder=50)
@@ -308,7 +306,6 @@ def test_an_overview_tells_own_from_shared_for_all(filled):
     assert abs(found.date - time.time()) < 60
 
 
-@pytest.mark.windows
 def test_what_is_called_own_is_freed(filled):
     """The proof by deed: delete a generation, a module and the cache, and count what is left.
 
