@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -65,3 +66,16 @@ class CancelToken:
         """
         if self.cancelled:
             raise Cancelled("The work was cancelled.", "Nothing was changed.")
+
+
+class Deadline(CancelToken):
+    """Cancels by itself when the time is over, or when the user's token is set."""
+
+    def __init__(self, seconds: float, other: CancelToken) -> None:
+        super().__init__()
+        self._end, self._other = time.monotonic() + seconds, other
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work shall stop."""
+        return self._other.cancelled or time.monotonic() > self._end

@@ -9,7 +9,6 @@ import importlib
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from envmanager import process
 from envmanager.errors import Cancelled
-from envmanager.events import CancelToken
+from envmanager.events import CancelToken, Deadline
 
 System = Literal["windows", "linux"]
 
@@ -96,18 +95,11 @@ class _NoAnswer(Exception):
         self.broken = broken
 
 
-class _Deadline(CancelToken):
-    """Cancels by itself when the time is over, or when somebody else's token is set."""
+class _Deadline(Deadline):
+    """A deadline that tells the end of the time from the user's wish to stop."""
 
     def __init__(self, seconds: float, other: CancelToken | None) -> None:
-        super().__init__()
-        self._end = time.monotonic() + seconds
-        self._other = other
-
-    @property
-    def cancelled(self) -> bool:
-        asked = self._other is not None and self._other.cancelled
-        return asked or super().cancelled or time.monotonic() > self._end
+        super().__init__(seconds, other or CancelToken())
 
     def check_other(self) -> None:
         """Go on where only the time is over."""

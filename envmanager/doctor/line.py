@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 from envmanager import process
 from envmanager.errors import ConfigError
-from envmanager.events import CancelToken
+from envmanager.events import CancelToken, Deadline
 from envmanager.paths import DataFolder
 from envmanager.settings import Settings
 from envmanager.uv import Uv
@@ -84,18 +83,6 @@ class _AskingUv(Uv):
         return super()._finish(*arguments, cwd=cwd, env=env, on_line=on_line)
 
 
-class _Deadline(CancelToken):
-    """Cancels by itself when the time is over, or when the user's token is set."""
-
-    def __init__(self, seconds: float, other: CancelToken) -> None:
-        super().__init__()
-        self._end, self._other = time.monotonic() + seconds, other
-
-    @property
-    def cancelled(self) -> bool:
-        return self._other.cancelled or time.monotonic() > self._end
-
-
 @dataclass(frozen=True)
 class Patient:
     """What is examined."""
@@ -110,7 +97,7 @@ class Patient:
         options: dict[str, Any] = {"prefix": "ga3env-doctor-", "ignore_cleanup_errors": True}
         with tempfile.TemporaryDirectory(**options) as folder:
             data = _Scratch(Path(folder).resolve(), self.data.python)
-            yield _AskingUv(data, settings or self.settings, _Deadline(TOOL_LIMIT_S, self.cancel))
+            yield _AskingUv(data, settings or self.settings, Deadline(TOOL_LIMIT_S, self.cancel))
 
     def config(self) -> dict[str, Any] | None:
         """Return ``config.json``, or None where it cannot be read."""

@@ -46,7 +46,7 @@ def test_labels_come_back_as_int32(echo):
     assert result["labels"].dtype == np.int32
     np.testing.assert_array_equal(result["labels"], _labels(IMAGE, 4))
     assert result.device == "cpu"
-    assert result.seconds >= 0
+    assert 0 < result.seconds < 60
 
 
 def test_several_arrays_go_in_and_images_and_tables_come_out(echo):
