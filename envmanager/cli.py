@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, commands, console
-from envmanager.commands import EXIT_FAILED, Outcome
+from envmanager import applog, console
+from envmanager.commands import images, machine, modules
+from envmanager.commands.outcome import EXIT_FAILED, Outcome
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
 from envmanager.paths import data_folder
 from ga3_nodes import __version__
@@ -178,59 +179,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    demo = add("demo", commands.demo_command, "install, segment and run a GA3 node, end to end")
-    demo.add_argument("--image", type=Path, help="your own TIFF, ND2 or PNG")
-    demo.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
-    _add_environments(add)
-    _add_images(add)
-    workers = add("workers", commands.workers_command, "list, start or stop the worker processes")
-    workers.add_argument("action", nargs="?", choices=("list", "start", "stop"), default="list")
-    workers.add_argument("module", nargs="?")
-    change = add("settings", commands.settings_command, "show or change the settings")
-    change.add_argument("name", nargs="?")
-    change.add_argument("value", nargs="*")
-    change.add_argument("--unset", action="store_true", help="back to the default")
+    for group in (images, modules, machine):
+        group.add_to(add)
     return parser
-
-
-def _add_environments(add: Callable[..., Any]) -> None:
-    add("list", commands.list_command, "all modules with their state")
-    add("status", commands.status_command, "one module in detail", module=True)
-    install = add(
-        "install", commands.install_command, "build, test and publish an environment", module=True
-    )
-    install.add_argument("--python", help="version or path of the Python to use")
-    update = add(
-        "update", commands.update_command, "publish a newer version of a module", module=True
-    )
-    update.add_argument("--dry-run", action="store_true", help="show what would change")
-    update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
-    verify = add(
-        "verify", commands.verify_command, "check every file, imports and tests", module=True
-    )
-    verify.add_argument("--quick", action="store_true", help="sizes only, run nothing")
-    add("repair", commands.repair_command, "verify, and build anew what is damaged", module=True)
-    rollback = add(
-        "rollback", commands.rollback_command, "publish an older generation again", module=True
-    )
-    rollback.add_argument("--to", type=int, metavar="N", help="generation; else the one before")
-    add("selftest", commands.selftest_command, "run the module's own tests", module=True)
-    check = add("doctor", commands.doctor_command, "check this computer and every module")
-    check.add_argument("--fix", action="store_true", help="mend what can be mended")
-    disk = add("disk", commands.disk_command, "what takes how much disk space")
-    disk.add_argument("--refresh", action="store_true", help="count anew")
-    disk.add_argument("--clean-cache", action="store_true", help="remove what nothing uses")
-    disk.add_argument("--everything", action="store_true", help="empty the cache")
-    add("remove", commands.remove_command, "remove a module's environment", module=True)
-
-
-def _add_images(add: Callable[..., Any]) -> None:
-    segment = add("segment", commands.segment_command, "segment images", module=True)
-    segment.add_argument("image", type=Path, nargs="+")
-    segment.add_argument("-o", "--output", required=True, help="mask file, or a folder")
-    node = add("node", commands.node_command, "the GA3 node script of a module", module=True)
-    node.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
-    node.add_argument("-o", "--output", type=Path, help="file to write instead")
-    for command in (segment, node):
-        command.add_argument("--function", default="segment")
-        command.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE")

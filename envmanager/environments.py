@@ -6,27 +6,24 @@ published generation as it was.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envmanager import catalog, config, disk, health, inventory, process, workers
+from envmanager import catalog, config, health, inventory, process, removal, workers, writers
+from envmanager.building import Build
 from envmanager.catalog import Module
-from envmanager.errors import InstallFailed, ModuleInUse, NotInstalled
+from envmanager.errors import InstallFailed, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
-from envmanager.files import discard, empty_trash
-from envmanager.generations import MANIFEST, Build, plan, read_manifest, source_sha256
+from envmanager.files import discard
+from envmanager.generations import MANIFEST, read_manifest, source_sha256
 from envmanager.paths import DataFolder
+from envmanager.resolution import plan
 from envmanager.settings import Settings
 from envmanager.uv import Uv
-from ga3_nodes import home, locks
-
-_PATIENCE_S = 15.0  # for a worker that was told to end
+from ga3_nodes import home
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class Environments:
         """
         started = time.perf_counter()
         module = catalog.find(name, self.data)
-        with self._writer(module, report):
+        with writers.waiting(self.data, name, report):
             published = inventory.usable(self.data, name)
             number = self._current(module, published, adopt=not python)
             if number is None:
@@ -154,7 +151,7 @@ class Environments:
         """
         started = time.perf_counter()
         module = catalog.find(name, self.data)
-        with self._writer(module, report):
+        with writers.waiting(self.data, name, report):
             published, _ = inventory.installed(self.data, name)
             number = None if fresh else self._current(module, published)
             if number is None:
@@ -176,7 +173,7 @@ class Environments:
             What went wrong; the published environment is as it was.
         """
         module = self._source_of_published(name)
-        with self._writer(module, report):
+        with writers.waiting(self.data, name, report):
             published, manifest = inventory.installed(self.data, name)
             problems = self.verify(name, report=report, cancel=cancel)
             if not problems:
@@ -203,7 +200,7 @@ class Environments:
             It is damaged; nothing was changed.
         """
         started = time.perf_counter()
-        with self._sole_change(name):
+        with writers.sole(self.data, name):
             published, _ = inventory.installed(self.data, name)
             number = self._rollback_target(name, published, generation)
             folder = self.data.generation(name, number)
@@ -229,26 +226,7 @@ class Environments:
         ModuleInUse
             A worker is in the middle of a call.
         """
-        module_dir = self.data.module(name)
-        with self._sole_change(name):
-            entries = home.read_config(self.data.root)["modules"]
-            if name not in entries and not module_dir.is_dir():
-                catalog.find(name, self.data)
-                raise NotInstalled(f"The module {name!r} is not installed.", "Nothing to do.")
-            freed = disk.scan(module_dir).own
-            self._refuse_if_busy(name)
-            config.change(self.data, lambda modules: modules.pop(name, None))
-            # A worker re-reads the config after it has taken its lease: none can start from now on.
-            if not workers.retire(self.data, name, _PATIENCE_S):
-                restored = {name: entries[name]} if name in entries else {}
-                config.change(self.data, lambda modules: modules.update(restored))
-                self._refuse_if_busy(name)
-                raise ModuleInUse(f"A worker of {name} does not end.", "Try again later.")
-            for number in inventory.numbers(self.data, name):
-                discard(self.data.generation(name, number), self.data.trash)
-        with contextlib.suppress(OSError):  # what is not ours stays
-            module_dir.rmdir()
-        return freed
+        return removal.remove(self.data, name)
 
     # ---- questions --------------------------------------------------------------------------
 
@@ -345,38 +323,6 @@ class Environments:
             code="no_generation",
         )
 
-    @contextmanager
-    def _writer(self, module: Module, report: Report) -> Iterator[None]:
-        """Be the only writer of a module's environments, across processes."""
-        empty_trash(self.data.trash)
-        self.data.module(module.name).mkdir(parents=True, exist_ok=True)
-        lock = locks.FileLock(self._lock_path(module.name))
-        if not lock.acquire():
-            report(Stage("wait", f"Waiting for another change of {module.name}"))
-            while not lock.acquire(timeout=0.2):
-                pass
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextmanager
-    def _sole_change(self, name: str) -> Iterator[None]:
-        module_lock = self._lock_path(name)
-        module_lock.parent.mkdir(parents=True, exist_ok=True)
-        lock = locks.FileLock(module_lock)
-        if not lock.acquire():
-            raise ModuleInUse(
-                f"Another program is changing {name} right now.", "Wait until it is done."
-            )
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _lock_path(self, name: str) -> Path:
-        return self.data.root / "envs" / f"{name}.lock"
-
     def _sweep(self, name: str, published: int) -> None:
         """Remove what an install that was killed left behind: generations without a manifest."""
         for number in inventory.numbers(self.data, name):
@@ -417,14 +363,6 @@ class Environments:
         for number in older[: max(0, len(older) - self.settings.generations_kept)]:
             if not workers.serves(self.data, name, number):
                 discard(self.data.generation(name, number), self.data.trash)
-
-    def _refuse_if_busy(self, name: str) -> None:
-        busy = [user for user in workers.users(self.data, name) if user["busy"]]
-        if busy:
-            who = ", ".join(f"{user['program']} (PID {user['pid']})" for user in busy)
-            raise ModuleInUse(
-                f"{name} is in use by {who}.", "Wait for its end, or close that program."
-            )
 
 
 def _since(started: float) -> float:

@@ -1,0 +1,126 @@
+"""What is done with an installed module: segment images, make a node script, the demo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from envmanager import applog, catalog, console
+from envmanager.commands.outcome import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    Add,
+    Outcome,
+    environments,
+    progress,
+)
+from envmanager.errors import NotInstalled
+from envmanager.paths import data_folder
+from ga3_nodes import home
+
+
+def add_to(add: Add) -> None:
+    """Add these commands to the parser."""
+    demo = add("demo", demo_command, "install, segment and run a GA3 node, end to end")
+    demo.add_argument("--image", type=Path, help="your own TIFF, ND2 or PNG")
+    demo.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
+    segment = add("segment", segment_command, "segment images", module=True)
+    segment.add_argument("image", type=Path, nargs="+")
+    segment.add_argument("-o", "--output", required=True, help="mask file, or a folder")
+    node = add("node", node_command, "the GA3 node script of a module", module=True)
+    node.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
+    node.add_argument("-o", "--output", type=Path, help="file to write instead")
+    for command in (segment, node):
+        command.add_argument("--function", default="segment")
+        command.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE")
+
+
+def segment_command(options: argparse.Namespace) -> Outcome:
+    """Segment images."""
+    from envmanager import segmentation
+
+    spec = segmentation.function_of(_published(options.module), options.function)
+    parameters = segmentation.parse_parameters(options.parameter, spec["parameters"])
+    outputs = segmentation.output_paths(options.image, options.output)
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    # Rows, not results: a hundred masks need not stay in memory.
+    for found in segmentation.segment_files(
+        options.module, options.image, outputs, parameters, function=options.function
+    ):
+        name = str(found.input)
+        if isinstance(found, segmentation.Failed):
+            applog.write_error(data_folder(), "segment", found.error)
+            message, hint = found.error.message, found.error.hint
+            failed.append({"input": name, "message": message, "hint": hint})
+        else:
+            row = {"input": name, "output": str(found.output), "objects": found.objects}
+            rows.append(row | {"seconds": found.seconds, "device": found.device})
+
+    def show() -> None:
+        for row in rows:
+            line = f"{Path(row['input']).name}: {row['objects']} objects in {row['seconds']:.2f} s"
+            console.print_line(f"{line} ({row['device']}) -> {row['output']}")
+        for row in failed:
+            console.print_line(f"{row['input']}: failed: {row['message']} {row['hint']}".rstrip())
+
+    data = {"outputs": rows, "failed": failed}
+    return Outcome(data, show, EXIT_FAILED if failed else EXIT_DONE)
+
+
+def _published(name: str) -> home.ModuleEntry:
+    try:
+        return home.published(name)
+    except NotInstalled:
+        catalog.find(name, data_folder())  # a misspelt name is told as such
+        raise
+
+
+def node_command(options: argparse.Namespace) -> Outcome:
+    """Make a node script."""
+    from envmanager import files, nodes, segmentation
+
+    module = catalog.find(options.module, data_folder())
+    declared = module.functions.get(options.function, {}).get("parameters", {})
+    values = segmentation.parse_parameters(options.parameter, declared)
+    text = nodes.script(module, values, nis=options.nis, function=options.function)
+    if options.output:
+        files.write_text(options.output, text)
+    data = {"module": module.name, "nis": options.nis, "script": text}
+    data["path"] = str(options.output) if options.output else None
+    line = f"The node script is in {options.output}. Paste its text into the Python node."
+    return Outcome(
+        data,
+        lambda: console.print_line(line) if options.output else print(text, end=""),
+    )
+
+
+def demo_command(options: argparse.Namespace) -> Outcome:
+    """Run the demo."""
+    from envmanager import demo
+
+    with progress() as report:
+        done = demo.run(environments(), image_path=options.image, report=report, nis=options.nis)
+
+    def show() -> None:
+        call = "running worker" if done.worker_was_running else "worker started"
+        same = "the same as from the command line" if done.node_equals_cli else "DIFFERENT"
+        console.print_pairs(
+            {
+                "image": done.image,
+                "objects": done.objects,
+                "first call": f"{done.first_call_s:.2f} s ({call})",
+                "warm call": f"{done.warm_call_s:.3f} s",
+                "GA3 node": f"{done.node_call_s:.3f} s in Python {done.node_python}, "
+                f"its mask is {same}",
+                "overlay": done.overlay,
+                "mask": done.labels,
+                "node script": done.node_script,
+                "config": done.config,
+                "environment": done.environment,
+            }
+        )
+
+    exit_code = EXIT_DONE if done.node_equals_cli else EXIT_FAILED
+    return Outcome(done.as_dict(), show, exit_code)

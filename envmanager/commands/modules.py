@@ -1,0 +1,186 @@
+"""A module's life: list, status, install, update, verify, repair, rollback, selftest, remove."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from typing import Any
+
+from envmanager import console, inventory
+from envmanager.commands.outcome import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    Add,
+    Outcome,
+    disk_text,
+    environments,
+    progress,
+    users_text,
+)
+from envmanager.environments import Installed, UpdatePlan
+from envmanager.paths import data_folder
+
+
+def add_to(add: Add) -> None:
+    """Add these commands to the parser."""
+    add("list", list_command, "all modules with their state")
+    add("status", status_command, "one module in detail", module=True)
+    install = add("install", install_command, "build, test and publish an environment", module=True)
+    install.add_argument("--python", help="version or path of the Python to use")
+    update = add("update", update_command, "publish a newer version of a module", module=True)
+    update.add_argument("--dry-run", action="store_true", help="show what would change")
+    update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
+    verify = add("verify", verify_command, "check every file, imports and tests", module=True)
+    verify.add_argument("--quick", action="store_true", help="sizes only, run nothing")
+    add("repair", repair_command, "verify, and build anew what is damaged", module=True)
+    rollback = add("rollback", rollback_command, "publish an older generation again", module=True)
+    rollback.add_argument("--to", type=int, metavar="N", help="generation; else the one before")
+    add("selftest", selftest_command, "run the module's own tests", module=True)
+    add("remove", remove_command, "remove a module's environment", module=True)
+
+
+def list_command(options: argparse.Namespace) -> Outcome:
+    """List all modules with their state."""
+    statuses = inventory.statuses(data_folder())
+
+    def show() -> None:
+        rows = [
+            (
+                s.name,
+                s.state,
+                s.installed_version,
+                s.generation,
+                disk_text(s.disk),
+                users_text(s.in_use_by),
+            )
+            for s in statuses
+        ]
+        console.print_table(["module", "state", "version", "gen.", "disk", "in use by"], rows)
+
+    return Outcome({"modules": [_without_manifest(s.as_dict()) for s in statuses]}, show)
+
+
+def status_command(options: argparse.Namespace) -> Outcome:
+    """Show one module."""
+    status = inventory.status(data_folder(), options.module)
+
+    def show() -> None:
+        pairs: dict[str, object] = {"module": f"{status.name} ({status.title})"}
+        pairs |= {"state": status.state, "version": status.installed_version or "-"}
+        pairs |= {"generations": status.generations, "disk": disk_text(status.disk)}
+        pairs |= {"in use by": users_text(status.in_use_by) or "-"}
+        if status.manifest:
+            pairs |= {"python": status.manifest["python"], "self-test": status.manifest["selftest"]}
+        console.print_pairs(pairs)
+        for problem in status.problems:
+            console.print_line(f"! {problem}")
+
+    return Outcome(status.as_dict(), show)
+
+
+def install_command(options: argparse.Namespace) -> Outcome:
+    """Install a module."""
+    with progress() as report:
+        done = environments().install(options.module, python=options.python or "", report=report)
+    return _installed(done)
+
+
+def update_command(options: argparse.Namespace) -> Outcome:
+    """Update a module, or show what would change."""
+    engine = environments()
+    if options.dry_run:
+        return _planned(engine.plan_update(options.module, fresh=options.fresh))
+    with progress() as report:
+        return _installed(engine.update(options.module, fresh=options.fresh, report=report))
+
+
+def _planned(plan: UpdatePlan) -> Outcome:
+    def show() -> None:
+        if not plan.needed:
+            console.print_line(f"{plan.name} {plan.old_version} is up to date.")
+            return
+        size = console.size(plan.download_bytes)
+        versions = f"{plan.old_version} -> {plan.new_version}"
+        console.print_line(f"{plan.name} {versions}, at most {size} to download.")
+        rows = [(c["package"], c["old"] or "-", c["new"] or "-") for c in plan.changes]
+        console.print_table(["package", "now", "then"], rows)
+
+    return Outcome(asdict(plan), show)
+
+
+def rollback_command(options: argparse.Namespace) -> Outcome:
+    """Publish an older generation again."""
+    with progress() as report:
+        return _installed(environments().rollback(options.module, options.to, report=report))
+
+
+def verify_command(options: argparse.Namespace) -> Outcome:
+    """Verify a module."""
+    with progress() as report:
+        problems = environments().verify(options.module, quick=options.quick, report=report)
+
+    def show() -> None:
+        for problem in problems:
+            console.print_line(problem.message)
+        if problems:
+            console.print_line(f"Mend it: ./run repair {options.module}")
+        else:
+            console.print_line(f"{options.module} is whole.")
+
+    data = {"ok": not problems, "problems": [problem.as_dict() for problem in problems]}
+    return Outcome(data, show, EXIT_FAILED if problems else EXIT_DONE)
+
+
+def repair_command(options: argparse.Namespace) -> Outcome:
+    """Repair a module."""
+    with progress() as report:
+        done = environments().repair(options.module, report=report)
+
+    def show() -> None:
+        for problem in done.problems:
+            console.print_line(problem.message)
+        if done.new:
+            console.print_line(f"{done.name} is mended (generation {done.generation}).")
+        else:
+            console.print_line(f"{done.name} is whole; nothing was changed.")
+
+    data = {"name": done.name, "generation": done.generation, "new": done.new}
+    return Outcome({**data, "problems": [p.as_dict() for p in done.problems]}, show)
+
+
+def selftest_command(options: argparse.Namespace) -> Outcome:
+    """Run a module's own tests."""
+    finished = environments().selftest(options.module)
+    passed = finished.exit_code == 0
+
+    def show() -> None:
+        console.print_line(finished.stdout.rstrip())
+        console.print_line("passed" if passed else finished.stderr.strip().splitlines()[-1])
+
+    data = {"ok": passed, "output": finished.stdout + finished.stderr}
+    return Outcome(data, show, EXIT_DONE if passed else EXIT_FAILED)
+
+
+def remove_command(options: argparse.Namespace) -> Outcome:
+    """Remove a module."""
+    freed = environments().remove(options.module)
+    text = f"{options.module} is removed; {console.size(freed)} are free again."
+    return Outcome({"name": options.module, "freed_bytes": freed}, lambda: console.print_line(text))
+
+
+def _installed(done: Installed) -> Outcome:
+    data = {
+        "name": done.name,
+        "version": done.version,
+        "generation": done.generation,
+        "folder": str(done.folder),
+        "new": done.new,
+        "seconds": done.seconds,
+    }
+    text = f"{done.name} {done.version} is ready (generation {done.generation}"
+    text += f", {done.seconds:.1f} s)." if done.new else ", was installed already)."
+    return Outcome(data, lambda: console.print_line(text))
+
+
+def _without_manifest(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key != "manifest"}

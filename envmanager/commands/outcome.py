@@ -1,0 +1,59 @@
+"""What every command returns, and what most of them need."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from envmanager import applog, console, events, settings
+from envmanager.environments import Environments
+from envmanager.paths import data_folder
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A command's result: `data` for scripts, `show` prints it for people."""
+
+    data: dict[str, Any]
+    show: Callable[[], None]
+    exit_code: int = EXIT_DONE
+
+
+def environments() -> Environments:
+    data = data_folder()
+    return Environments(data, settings.load(data.settings))
+
+
+@contextmanager
+def progress() -> Iterator[events.Report]:
+    with console.progress() as report:
+        yield applog.also(data_folder(), report)
+
+
+def disk_text(disk: dict[str, int]) -> str:
+    if not any(disk.values()):
+        return "-"
+    return f"{console.size(disk['own'])} + {console.size(disk['shared'])} shared"
+
+
+def users_text(users: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{user['program']} (PID {user['pid']})" for user in users)
+
+
+class Add(Protocol):
+    """Adds a command to the parser, and returns its own parser for more arguments."""
+
+    def __call__(
+        self,
+        name: str,
+        run: Callable[[argparse.Namespace], Outcome],
+        text: str,
+        *,
+        module: bool = False,
+    ) -> argparse.ArgumentParser:
+        """Add the command `name`, with a module as its first argument where `module` is set."""
