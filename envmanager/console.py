@@ -104,6 +104,8 @@ def _moving(bar: Progress) -> events.Report:
                 bar.reset(task, description=title, total=None)
             case events.Progress(done, total):
                 bar.update(task, completed=done, total=total or None)
+            case events.Notice(text):
+                bar.console.print(Text.assemble(("notice: ", "bold yellow"), text))
 
     return report
 
@@ -115,6 +117,8 @@ def _lines(event: events.Event) -> None:
                 print(title + " ...", file=sys.stderr, flush=True)
             case events.Progress(done, total) if total:
                 print(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+            case events.Notice(text):
+                print(f"notice: {text}", file=sys.stderr, flush=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

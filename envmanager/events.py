@@ -33,7 +33,14 @@ class LogLine:
     text: str
 
 
-Event = Stage | Progress | LogLine
+@dataclass(frozen=True)
+class Notice:
+    """What the user must read though the work goes on, such as a GPU that cannot be used."""
+
+    text: str
+
+
+Event = Stage | Progress | LogLine | Notice
 Report = Callable[[Event], None]
 
 
