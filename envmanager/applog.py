@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from envmanager.errors import GA3EnvError
-from envmanager.events import Event, LogLine, Report, Stage
+from envmanager.events import Event, LogLine, Notice, Report, Stage
 from envmanager.paths import DataFolder
 from ga3_nodes import home, spawn
 
@@ -45,6 +45,8 @@ def also(data: DataFolder, report: Report) -> Report:
                 write(data, title)
             case LogLine(text):
                 write(data, f"  {text}")
+            case Notice(text):
+                write(data, f"notice: {text}")
         report(event)
 
     return both
