@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from ga3_nodes import client, home, locks, records
 from ga3_nodes.errors import GA3EnvError
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
-pytest_plugins = ["tests.standin_fixtures"]
+pytest_plugins = ["tests.local_index", "tests.standin_fixtures"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_as_in_a_terminal():
+    """Undo what ``nohup`` and ``&`` do: programs that we start inherit signals that are ignored."""
+    for name in ("SIGINT", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
