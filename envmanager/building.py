@@ -10,18 +10,51 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envmanager import config, disk, files, health, process, resolution
+from envmanager import config, devices, disk, files, fulldisk, health, process, resolution, trust
+from envmanager.backends import AUTO
 from envmanager.catalog import Module
+from envmanager.devices import Device
 from envmanager.errors import CatalogError, InstallFailed
-from envmanager.events import CancelToken, LogLine, Report, Stage
-from envmanager.generations import COPIED, MANIFEST, requires_python, sha256, source_sha256
+from envmanager.events import CancelToken, LogLine, Notice, Report, Stage
+from envmanager.generations import MANIFEST, copied, requires_python, sha256, source_sha256
 from envmanager.installation import Installation
-from envmanager.lockfile import Wheel
 from envmanager.paths import DataFolder, venv_python, venv_version
+from envmanager.resolution import Resolved
 from envmanager.uv import Uv
 from ga3_nodes import __version__
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asks of a build; what is empty stays as it is in the published one.
+
+    Parameters
+    ----------
+    python : str
+        A version or a path.
+    backend : str
+        The build of torch: ``auto``, ``cpu`` or a CUDA build.
+    fresh : bool
+        Resolve the newest versions that the module's ``pyproject.toml`` allows, not its lock.
+    """
+
+    python: str = ""
+    backend: str = ""
+    fresh: bool = False
+
+    def or_else(self, manifest: dict[str, Any]) -> Wish:
+        """Fill in what was wished for the published generation."""
+        python = self.python or manifest.get("python_wanted", "")
+        return Wish(python, self.backend or manifest.get("backend_wanted", AUTO), self.fresh)
+
+    def met_by(self, manifest: dict[str, Any]) -> bool:
+        """Tell whether a generation is as wished."""
+        pythons = (manifest.get("python_wanted"), manifest.get("python"))
+        near = str(manifest.get("python", "")).startswith(f"{self.python}.")
+        same_python = not self.python or self.python in pythons or near
+        return same_python and self.backend in ("", manifest.get("backend"))
 
 
 @dataclass
@@ -30,8 +63,6 @@ class Build:
 
     Attributes
     ----------
-    fresh : bool
-        Resolve the newest versions that the module's ``pyproject.toml`` allows, not its lock.
     source : str
         `source_sha256` of the module's folder, where a repair builds from a generation's copies.
     timings : dict of float
@@ -44,9 +75,11 @@ class Build:
     uv: Uv
     report: Report
     cancel: CancelToken
-    fresh: bool = False
+    wish: Wish
     source: str = ""
+    device: Device = field(default_factory=Device)
     timings: dict[str, float] = field(default_factory=dict)
+    _running: tuple[str, float] = ("", 0.0)
 
     @property
     def folder(self) -> Path:
@@ -58,40 +91,56 @@ class Build:
         """The environment's interpreter."""
         return venv_python(self.folder / ".venv")
 
-    def run(self, python: str = "") -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Build and test; return the manifest, which is written last of all.
-
-        Parameters
-        ----------
-        python : str
-            A version or a path; by default what the module's ``pyproject.toml`` requires.
 
         Raises
         ------
         GA3EnvError
             The build failed or was cancelled; the caller removes the folder.
         """
-        request = python or self.uv.settings.python or requires_python(self.module)
+        wanted = self.wish.backend
+        resolution.check_driver(resolution.choose(self.module.lock, wanted), wanted)
+        request = self.wish.python or self.uv.settings.python or requires_python(self.module)
         self._stage("prepare", "Preparing the environment", lambda: self._prepare(request))
-        wheels = self._stage("resolve", "Resolving the packages", self._resolve)
-        packages = Installation(self.folder, wheels, self.uv, self.report, self.cancel)
-        self._stage("install", "Downloading and installing", packages.install)
+        resolved = self._stage("resolve", "Resolving the packages", self._resolve)
+        self._warn_of_space(resolved)
+        packages = Installation(
+            self.folder, resolved.wheels, self.uv, self.report, self.cancel, self._begin_install
+        )
+        self._stage("download", "Downloading the packages", packages.install)
         self._stage("check", "Checking the installed files", packages.check)
         self._stage("warm-up", "Importing for the first time", self._warm_up)
+        if resolved.choice:
+            self._stage("device", "Computing on the device", lambda: self._prove(resolved))
         self._stage("self-test", "Testing the module", self._selftest)
-        return self._write_manifest(wheels)
+        trust.remember(self.data, resolved.trusted)
+        return self._write_manifest(resolved)
 
     def _stage(self, name: str, title: str, work: Callable[[], _T]) -> _T:
+        self._begin(name, title)
+        with fulldisk.named(self.data.root, self.data.uv_cache):
+            outcome = work()
+        self._end()
+        return outcome
+
+    def _begin_install(self) -> None:
+        """Follow uv from the download to the install: both are one run of it."""
+        self._end()
+        self._begin("install", "Installing the packages")
+
+    def _begin(self, name: str, title: str) -> None:
         self.cancel.check()
         self.report(Stage(name, title))
-        started = time.perf_counter()
-        outcome = work()
+        self._running = (name, time.perf_counter())
+
+    def _end(self) -> None:
+        name, started = self._running
         self.timings[name] = round(time.perf_counter() - started, 3)
-        return outcome
 
     def _prepare(self, request: str) -> None:
         self.folder.mkdir(parents=True)
-        for name in COPIED:
+        for name in copied(self.module.folder):
             source = self.module.folder / name
             if not source.is_file():
                 raise CatalogError(
@@ -103,9 +152,32 @@ class Build:
         (self.folder / "module.json").write_text(declaration, "utf-8")
         self.uv.make_venv(self.folder / ".venv", request)
 
-    def _resolve(self) -> list[Wheel]:
-        lock = self.folder / "requirements.lock"
-        return resolution.resolve(lock, self.uv, self.python, fresh=self.fresh)
+    def _resolve(self) -> Resolved:
+        resolved = resolution.resolve(
+            self.folder, self.uv, self.python, backend=self.wish.backend, fresh=self.wish.fresh
+        )
+        if resolved.choice:
+            self.report(LogLine(resolved.choice.sentence))
+            if resolved.choice.problem:
+                self.report(Notice(resolved.choice.problem))
+        return resolved
+
+    def _warn_of_space(self, resolved: Resolved) -> None:
+        """Say that it may not fit, and go on: an estimate must not keep a user from trying."""
+        prediction = disk.predict(self.data, resolved.wheels)
+        tell = LogLine if prediction.fits else Notice
+        self.report(tell(prediction.sentence))
+
+    def _prove(self, resolved: Resolved) -> None:
+        """Compute on the chosen device; the CPU in its place is never silent."""
+        self.device = devices.prove(self.folder, resolved.choice, self.module.env, self.cancel)
+        told = resolved.choice.problem if resolved.choice else None
+        if self.device.problem and self.device.problem != told:
+            self.report(Notice(self.device.problem))
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return self.module.env | self.device.environment
 
     def _warm_up(self) -> None:
         """Import what the module needs: proves that it loads, and writes the .pyc files."""
@@ -118,13 +190,15 @@ class Build:
         self._require(self._run_python(host, self.folder, "--selftest"), "pass its self-test")
 
     def _run_python(self, *arguments: str | Path) -> process.Finished:
-        env = {"env": self.module.env}
+        env = {"env": self._env}
         return health.run_python(self.folder, env, *arguments, cancel=self.cancel)
 
     def _require(self, finished: process.Finished, what: str) -> None:
         for line in finished.stdout.splitlines():
             self.report(LogLine(line))
         if finished.exit_code:
+            if fulldisk.told_in(finished.stdout + finished.stderr):
+                raise fulldisk.failure(self.data.root, log_tail=finished.stderr[-4000:])
             raise InstallFailed(
                 f"The new environment of {self.module.name} could not {what}.",
                 "Nothing was changed. Try again; if it stays so, report it with the details.",
@@ -134,7 +208,7 @@ class Build:
                 },
             )
 
-    def _write_manifest(self, wheels: list[Wheel]) -> dict[str, Any]:
+    def _write_manifest(self, resolved: Resolved) -> dict[str, Any]:
         manifest = {
             "schema": 1,
             "module": self.module.name,
@@ -145,13 +219,20 @@ class Build:
             "source_sha256": self.source or source_sha256(self.module),
             "uv": self.uv.version(),
             "python": venv_version(self.folder / ".venv"),
-            "backend": "cpu",
+            "backend": self.device.backend,
+            "backend_wanted": self.wish.backend,
+            "python_wanted": self.wish.python,
+            "backend_why": self.device.why,
+            "device": self.device.name,
+            "device_problem": self.device.problem,
+            "kernel": self.device.kernel,
+            "trusted": resolved.trusted,
             "imports": list(self.module.imports),
-            "env": self.module.env,
+            "env": self._env,
             "entry": self.entry(),
             "files": self._file_hashes(),
-            "packages": {wheel.package: wheel.version for wheel in wheels},
-            "download_bytes": sum(wheel.size for wheel in wheels),
+            "packages": {wheel.package: wheel.version for wheel in resolved.wheels},
+            "download_bytes": sum(wheel.size for wheel in resolved.wheels),
             "disk": disk.scan(self.folder, cancel=self.cancel).as_dict(),
             "timings_s": self.timings,
             "selftest": "passed",
@@ -162,7 +243,7 @@ class Build:
 
     def _file_hashes(self) -> dict[str, str]:
         """Return the sha256 of each file that the generation copies or resolves."""
-        names = [*COPIED, "module.json", "pylock.toml"]
+        names = [*copied(self.folder), "module.json", "pylock.toml"]
         names += [f"ga3_nodes/{p.name}" for p in sorted(self.folder.glob("ga3_nodes/*.py"))]
         return {name: sha256(self.folder / name) for name in names}
 
@@ -174,9 +255,9 @@ class Build:
             "dir": self.data.relative(self.folder),
             "python": self.data.relative(self.python),
             "state": "ready",
-            "backend": "cpu",
-            "device": "cpu",
+            "backend": self.device.backend,
+            "device": self.device.name,
             "functions": self.module.functions,
-            "idle_timeout_s": self.module.idle_timeout_s,
-            "env": self.module.env,
+            "idle_timeout_s": self.uv.settings.idle_timeout_s or self.module.idle_timeout_s,
+            "env": self._env,
         }

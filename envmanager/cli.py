@@ -7,14 +7,15 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, console
+from envmanager import applog, console, fulldisk, removal
 from envmanager.commands import images, machine, modules
-from envmanager.commands.outcome import EXIT_FAILED, Outcome
+from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
 from envmanager.paths import data_folder
 from ga3_nodes import __version__
@@ -68,6 +69,7 @@ def _run(arguments: list[str], command: str, as_json: bool) -> int:
     try:
         options = _parser().parse_args(arguments)
         options.json = as_json
+        _finish_removals(options)
         outcome: Outcome = options.run(options)
     except _Told as told:
         command, text = told.name, told.text
@@ -78,6 +80,14 @@ def _run(arguments: list[str], command: str, as_json: bool) -> int:
         with console.writing():
             outcome.show()
     return outcome.exit_code
+
+
+def _finish_removals(options: argparse.Namespace) -> None:
+    """Do the removals that waited until their modules were free, except of the one named now."""
+    data = data_folder()
+    if removal.pending(data):
+        with progress() as report:
+            removal.sweep(data, spared=getattr(options, "module", None) or "", report=report)
 
 
 def _cancelled(command: str) -> Cancelled:
@@ -112,6 +122,10 @@ def _log() -> str:
 def _unexpected(error: Exception) -> GA3EnvError:
     """Wrap what the system refused, or a defect of ours; the log has the traceback."""
     details = {"traceback": traceback.format_exc(), "log": _log()}
+    if fulldisk.is_full(error):
+        failure = fulldisk.failure(data_folder().root, Path(tempfile.gettempdir()))
+        failure.details |= details
+        return failure
     if isinstance(error, OSError):
         return GA3EnvError(
             f"The system refused: {error}.",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from envmanager import files
+from envmanager import files, fulldisk
 from envmanager.paths import APP, NODE_PACKAGE, DataFolder
 from ga3_nodes import __version__, home, locks
 
@@ -22,18 +22,24 @@ def change(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
     ------
     ConfigError
         The file is damaged or of a newer schema; it is left as it is.
+    DiskFull
+        There is not even the reserve left; the file is as it was.
     """
     data.root.mkdir(parents=True, exist_ok=True)
     with locks.FileLock(data.root / "config.lock"):
-        config = home.read_config(data.root)
-        edit(config["modules"])
-        config |= {
-            "schema": home.SCHEMA,
-            "app_version": __version__,
-            "client_dir": data.relative(publish_client(data)),
-            "manager": manager_command(),
-        }
-        files.write_text(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
+        fulldisk.with_reserve(data.root, lambda: _rewrite(data, edit))
+
+
+def _rewrite(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
+    config = home.read_config(data.root)
+    edit(config["modules"])
+    config |= {
+        "schema": home.SCHEMA,
+        "app_version": __version__,
+        "client_dir": data.relative(publish_client(data)),
+        "manager": manager_command(),
+    }
+    files.write_text(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def manager_command() -> list[str]:

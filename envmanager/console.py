@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,7 @@ from envmanager import events
 from envmanager.errors import GA3EnvError
 
 _DETAIL_LINES = 12
+_LINES_S, _SILENCE_S = 2.0, 20.0  # between lines of progress: at least, and at most
 
 
 class OutputLost(Exception):
@@ -82,7 +85,7 @@ def progress(*, quiet: bool = False) -> Iterator[events.Report]:
         with _bar(console) as bar:
             yield _moving(bar)
     else:
-        yield _lines
+        yield _Lines().report
 
 
 def _bar(console: Console) -> Progress:
@@ -90,35 +93,66 @@ def _bar(console: Console) -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        DownloadColumn(),
+        TextColumn("{task.fields[figures]}"),
     )
     return Progress(*columns, console=console, transient=True)
 
 
 def _moving(bar: Progress) -> events.Report:
-    task = bar.add_task("", total=None)
+    task = bar.add_task("", total=None, figures="")
 
     def report(event: events.Event) -> None:
         match event:
             case events.Stage(_, title):
-                bar.reset(task, description=title, total=None)
+                bar.reset(task, description=title, total=None, figures="")
             case events.Progress(done, total):
-                bar.update(task, completed=done, total=total or None)
+                bar.update(task, completed=done, total=total or None, figures=figures(event))
             case events.Notice(text):
                 bar.console.print(Text.assemble(("notice: ", "bold yellow"), text))
 
     return report
 
 
-def _lines(event: events.Event) -> None:
-    with _telling():
+class _Lines:
+    """Progress as lines of text, for a log: few of them, however often it is reported."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf  # when the last line was printed
+        self._tenths = 0
+
+    def report(self, event: events.Event) -> None:
+        """Print what is new."""
         match event:
             case events.Stage(_, title):
-                print(title + " ...", file=sys.stderr, flush=True)
-            case events.Progress(done, total) if total:
-                print(f"  {done / 1e6:.1f} of {total / 1e6:.1f} MB", file=sys.stderr, flush=True)
+                self._tenths = 0
+                self._print(f"{title} ...")
+            case events.Progress(done, total) if done and self._is_due(event):
+                self._tenths = 10 * done // total if total else 0
+                self._print(f"  {figures(event)}")
             case events.Notice(text):
-                print(f"notice: {text}", file=sys.stderr, flush=True)
+                self._print(f"notice: {text}")
+
+    def _is_due(self, progress: events.Progress) -> bool:
+        """Tell whether another tenth is done, or nothing was said for long."""
+        waited = time.monotonic() - self._last
+        further = progress.total and 10 * progress.done // progress.total > self._tenths
+        return waited >= (_LINES_S if further else _SILENCE_S)
+
+    def _print(self, text: str) -> None:
+        self._last = time.monotonic()
+        with _telling():
+            print(text, file=sys.stderr, flush=True)
+
+
+def figures(progress: events.Progress) -> str:
+    """Return bytes, rate and remaining time for people, as far as they are known."""
+    done, total = progress.done, progress.total
+    parts = [f"{size(done)} of {size(total)}" if total else size(done) if done else ""]
+    if progress.bytes_per_s:
+        parts.append(f"{size(round(progress.bytes_per_s))}/s")
+    if progress.remaining_s is not None and done < total:
+        parts.append(f"{duration(progress.remaining_s)} left")
+    return ", ".join(part for part in parts if part)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -184,3 +218,12 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} B"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, rounded up: nobody minds it to end early."""
+    whole = math.ceil(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = math.ceil(whole / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -8,12 +8,24 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envmanager import catalog, config, health, inventory, process, removal, workers, writers
-from envmanager.building import Build
+from envmanager import (
+    catalog,
+    config,
+    disk,
+    health,
+    inventory,
+    process,
+    removal,
+    resolution,
+    workers,
+    writers,
+)
+from envmanager.backends import AUTO, CPU
+from envmanager.building import Build, Wish
 from envmanager.catalog import Module
 from envmanager.errors import InstallFailed, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
@@ -40,7 +52,12 @@ class Installed:
 
 @dataclass(frozen=True)
 class UpdatePlan:
-    """What an update would change; `changes` holds ``package``, ``old`` and ``new`` versions."""
+    """What an update would change; `changes` holds ``package``, ``old`` and ``new`` versions.
+
+    `download_bytes`, `disk_bytes`, `free_bytes` and `fits` are those of `disk.Prediction`.
+
+    `backend` is the build of torch, and `why` explains it; empty for a module without torch.
+    """
 
     name: str
     old_version: str
@@ -48,6 +65,11 @@ class UpdatePlan:
     needed: bool
     changes: list[dict[str, str | None]]
     download_bytes: int
+    disk_bytes: int
+    free_bytes: int
+    fits: bool
+    backend: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,10 +96,18 @@ class Environments:
         name: str,
         *,
         python: str = "",
+        backend: str = "",
         report: Report = ignore,
         cancel: CancelToken | None = None,
     ) -> Installed:
         """Build, test and publish a module's environment; do nothing where it is up to date.
+
+        Parameters
+        ----------
+        python : str
+            A version or a path; by default as it is, else what the settings or the module say.
+        backend : str
+            The build of torch: ``auto``, ``cpu`` or a CUDA build; by default as it is, else auto.
 
         Raises
         ------
@@ -86,17 +116,25 @@ class Environments:
         """
         started = time.perf_counter()
         module = catalog.find(name, self.data)
-        with writers.waiting(self.data, name, report):
+        with writers.waiting(self.data, name, "install", report, cancel) as report:
+            removal.keep(self.data, name)
             published = inventory.usable(self.data, name)
-            number = self._current(module, published, adopt=not python)
+            wish = Wish(python, backend)
+            number = self._current(module, published, wish)
             if number is None:
-                return self._publish_new(module, published, report, cancel, python=python)
+                return self._publish_new(module, published, wish, report, cancel)
             self._sweep(name, number)
+            self._prune(name, number)
         folder = self.data.generation(name, number)
         return Installed(name, module.version, number, folder, False, _since(started))
 
     def plan_update(
-        self, name: str, *, fresh: bool = False, cancel: CancelToken | None = None
+        self,
+        name: str,
+        *,
+        backend: str = "",
+        fresh: bool = False,
+        cancel: CancelToken | None = None,
     ) -> UpdatePlan:
         """Resolve what `update` would install, and compare it with what is installed.
 
@@ -109,28 +147,38 @@ class Environments:
         published, manifest = inventory.installed(self.data, name)
         uv = Uv(self.data, self.settings, cancel)
         with tempfile.TemporaryDirectory(dir=self.data.module(name), prefix="plan-") as folder:
-            wheels = plan(module, uv, published.python, Path(folder), fresh=fresh)
+            wanted = backend or manifest.get("backend_wanted", AUTO)
+            python, place = published.python, Path(folder)
+            resolved = plan(module, uv, python, place, backend=wanted, fresh=fresh)
         old = dict(manifest.get("packages", {}))
-        new = {wheel.package: wheel.version for wheel in wheels}
+        new = {wheel.package: wheel.version for wheel in resolved.wheels}
         changes = [
             {"package": p, "old": old.get(p), "new": new.get(p)}
             for p in sorted({*old, *new})
             if old.get(p) != new.get(p)
         ]
-        changed = {change["package"] for change in changes}
+        needed = bool(changes) or not inventory.is_current(module, published)
+        space = disk.predict(self.data, resolved.wheels if needed else [])
+        choice = resolved.choice
         return UpdatePlan(
             name=name,
             old_version=published.version,
             new_version=module.version,
-            needed=bool(changes) or not inventory.is_current(module, published),
+            needed=needed,
             changes=changes,
-            download_bytes=sum(wheel.size for wheel in wheels if wheel.package in changed),
+            download_bytes=space.download_bytes,
+            disk_bytes=space.disk_bytes,
+            free_bytes=space.free_bytes,
+            fits=space.fits,
+            backend=choice.backend if choice else "",
+            why=choice.sentence if choice else "",
         )
 
     def update(
         self,
         name: str,
         *,
+        backend: str = "",
         fresh: bool = False,
         report: Report = ignore,
         cancel: CancelToken | None = None,
@@ -139,6 +187,8 @@ class Environments:
 
         Parameters
         ----------
+        backend : str
+            The build of torch: ``auto``, ``cpu`` or a CUDA build; by default as wanted before.
         fresh : bool
             Take the newest versions that the module's ``pyproject.toml`` allows.
 
@@ -151,12 +201,14 @@ class Environments:
         """
         started = time.perf_counter()
         module = catalog.find(name, self.data)
-        with writers.waiting(self.data, name, report):
+        with writers.waiting(self.data, name, "update", report, cancel) as report:
             published, _ = inventory.installed(self.data, name)
-            number = None if fresh else self._current(module, published)
+            wish = Wish(backend=backend, fresh=fresh)
+            number = None if fresh else self._current(module, published, wish)
             if number is None:
-                return self._publish_new(module, published, report, cancel, fresh=fresh)
+                return self._publish_new(module, published, wish, report, cancel)
             self._sweep(name, number)
+            self._prune(name, number)
         folder = self.data.generation(name, number)
         return Installed(name, module.version, number, folder, False, _since(started))
 
@@ -173,13 +225,13 @@ class Environments:
             What went wrong; the published environment is as it was.
         """
         module = self._source_of_published(name)
-        with writers.waiting(self.data, name, report):
+        with writers.waiting(self.data, name, "repair", report, cancel) as report:
             published, manifest = inventory.installed(self.data, name)
             problems = self.verify(name, report=report, cancel=cancel)
             if not problems:
                 return Repaired(name, problems, published.generation, False)
             source = manifest.get("source_sha256", "") if module.folder == published.folder else ""
-            done = self._publish_new(module, published, report, cancel, source=source)
+            done = self._publish_new(module, published, Wish(), report, cancel, source=source)
             return Repaired(name, problems, done.generation, True)
 
     def rollback(
@@ -200,7 +252,7 @@ class Environments:
             It is damaged; nothing was changed.
         """
         started = time.perf_counter()
-        with writers.sole(self.data, name):
+        with writers.sole(self.data, name, "rollback", report) as report:
             published, _ = inventory.installed(self.data, name)
             number = self._rollback_target(name, published, generation)
             folder = self.data.generation(name, number)
@@ -224,9 +276,19 @@ class Environments:
         NotInstalled
             There is none.
         ModuleInUse
-            A worker is in the middle of a call.
+            A worker is in the middle of a call, or another program changes the module.
         """
         return removal.remove(self.data, name)
+
+    def remove_when_free(self, name: str) -> removal.Removal:
+        """Remove a module's environments now, or have it done once nobody uses them.
+
+        Raises
+        ------
+        NotInstalled
+            There is none.
+        """
+        return removal.remove_when_free(self.data, name)
 
     # ---- questions --------------------------------------------------------------------------
 
@@ -269,11 +331,10 @@ class Environments:
         self,
         module: Module,
         published: home.ModuleEntry | None,
+        wish: Wish,
         report: Report,
         cancel: CancelToken | None,
         *,
-        python: str = "",
-        fresh: bool = False,
         source: str = "",
     ) -> Installed:
         """Build the next generation, publish it, and drop the oldest ones."""
@@ -283,15 +344,18 @@ class Environments:
         self._sweep(name, published.generation if published else 0)
         cancel = cancel or CancelToken()
         uv = Uv(self.data, self.settings, cancel)
-        build = Build(module, number, self.data, uv, report, cancel, fresh, source)
+        before = (read_manifest(published.folder) if published else None) or {}
+        wish = wish.or_else(before)
+        build = Build(module, number, self.data, uv, report, cancel, wish, source)
         try:
-            build.run(python)
+            build.run()
+            report(Stage("publish", "Publishing the environment"))
             cancel.check()
+            self._publish(name, build.entry())
         except BaseException:
-            discard(build.folder, self.data.trash)
+            if not self._is_published(name, number):  # Ctrl-C may come right after
+                discard(build.folder, self.data.trash)
             raise
-        report(Stage("publish", "Publishing the environment"))
-        self._publish(name, build.entry())
         self._prune(name, number)
         return Installed(name, module.version, number, build.folder, True, _since(started))
 
@@ -332,25 +396,33 @@ class Environments:
             if read_manifest(folder) is None and not workers.serves(self.data, name, number):
                 discard(folder, self.data.trash)
 
+    def _is_published(self, name: str, number: int) -> bool:
+        published = inventory.usable(self.data, name)
+        return published is not None and published.generation == number
+
     def _publish(self, name: str, entry: dict[str, Any]) -> None:
         config.change(self.data, lambda modules: modules.update({name: entry}))
 
     def _current(
-        self, module: Module, published: home.ModuleEntry | None, *, adopt: bool = True
+        self, module: Module, published: home.ModuleEntry | None, wish: Wish
     ) -> int | None:
-        """Return the published generation of the module's present files.
+        """Return the published generation of the module's present files, if it is as wished.
 
         Where another complete generation of them lies here, it is published: an install that was
         killed at its very end left it, or ``config.json`` was lost.
         """
-        if published and inventory.is_current(module, published):
+        if wish.backend == AUTO:
+            choice = resolution.choose(module.lock, AUTO)
+            wish = replace(wish, backend=choice.backend if choice else CPU)
+        current = published and inventory.is_current(module, published)
+        if published and current and wish.met_by(read_manifest(published.folder) or {}):
             return published.generation
-        if not adopt:
-            return None
         for number in reversed(inventory.numbers(self.data, module.name)):
             folder = self.data.generation(module.name, number)
             manifest = read_manifest(folder)
             if not manifest or manifest.get("source_sha256") != source_sha256(module):
+                continue
+            if not wish.met_by(manifest):
                 continue
             if not health.verify(folder, manifest, quick=True):
                 self._publish(module.name, manifest["entry"])

@@ -16,6 +16,7 @@ __all__ = [
     "Cancelled",
     "CatalogError",
     "ConfigError",
+    "DiskFull",
     "GA3EnvError",
     "ImageError",
     "InstallFailed",
@@ -69,6 +70,12 @@ class InstallFailed(GA3EnvError):
     """An environment could not be built; the published one is as it was."""
 
     code = "install_failed"
+
+
+class DiskFull(GA3EnvError):
+    """A volume has no room left; what was published is as it was."""
+
+    code = "disk_full"
 
 
 class ModuleInUse(GA3EnvError):

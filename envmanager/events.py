@@ -20,10 +20,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the present stage is, in bytes."""
+    """How far the present stage is, in bytes; a total of 0 is unknown.
+
+    `bytes_per_s` is the rate of the last seconds and `remaining_s` what it lets expect; None where
+    nothing can be said.
+    """
 
     done: int
     total: int
+    remaining_s: float | None = None
+    bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from envmanager import fulldisk
 from ga3_nodes import home
 
 
@@ -19,15 +20,21 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     A reader sees the old file or the new one, whatever happens. Windows refuses while a reader has
     the old one open: hence the patience.
+
+    Raises
+    ------
+    DiskFull
+        The old file is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        home.patiently(lambda: temporary.replace(path), seconds=10.0)
+        with fulldisk.named(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            home.patiently(lambda: temporary.replace(path), seconds=10.0)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -46,6 +53,12 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda place: place.write_text(text, "utf-8"))
 
 
+def drop_bytecode(folder: Path) -> None:
+    """Delete what Python has compiled below a folder; it does without, at a slower start."""
+    for compiled in list(folder.rglob("__pycache__")):
+        shutil.rmtree(compiled, ignore_errors=True)
+
+
 def discard(path: Path, trash: Path) -> None:
     """Delete a folder: at once out of its place, and from the disk as far as that works now.
 
@@ -53,8 +66,13 @@ def discard(path: Path, trash: Path) -> None:
     """
     if not path.exists():
         return
-    trash.mkdir(parents=True, exist_ok=True)
     grave = trash / f"{path.name}-{os.urandom(6).hex()}"
+    try:
+        trash.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if not fulldisk.is_full(error):
+            raise
+        grave = trash  # no room for one more folder: this one becomes the trash
     home.patiently(lambda: path.rename(grave), seconds=10.0)
     shutil.rmtree(grave, ignore_errors=True)
     _remove_if_empty(trash)
@@ -64,7 +82,11 @@ def empty_trash(trash: Path) -> None:
     """Delete what an earlier `discard` could not."""
     if trash.is_dir():
         for grave in trash.iterdir():
-            shutil.rmtree(grave, ignore_errors=True)
+            if grave.is_dir():
+                shutil.rmtree(grave, ignore_errors=True)
+            else:  # of a folder that became the trash, see `discard`
+                with contextlib.suppress(OSError):
+                    grave.unlink()
         _remove_if_empty(trash)
 
 

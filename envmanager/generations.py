@@ -17,7 +17,15 @@ from envmanager.catalog import Module
 from envmanager.errors import CatalogError
 
 MANIFEST = "manifest.json"
-COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
+_COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
+
+
+def copied(folder: Path) -> list[str]:
+    """Return the names of a module's files that a generation copies; they need not be there.
+
+    ``requirements-<backend>.lock`` is what a backend of torch needs beside the module's lock.
+    """
+    return [*_COPIED, *sorted(path.name for path in folder.glob("requirements-*.lock"))]
 
 
 def requires_python(module: Module) -> str:
@@ -45,7 +53,7 @@ def sha256(path: Path) -> str:
 def source_sha256(module: Module) -> str:
     """Return one sha256 over all files of the module that a generation copies."""
     digest = hashlib.sha256()
-    for name in COPIED:
+    for name in copied(module.folder):
         path = module.folder / name
         digest.update(name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b""))
     return digest.hexdigest()

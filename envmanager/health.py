@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from envmanager.paths import venv_base, venv_packages, venv_python
 from ga3_nodes import spawn
 
 _CHUNK = 1 << 20
+_KERNEL = Path(__file__).with_name("torch_kernel.py.txt")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ def verify(
         return problems
     report(Stage("imports", "Importing"))
     failed = list(_imports(folder, manifest, cancel))
+    if not failed:
+        failed = list(_device(folder, manifest, cancel))
     if not failed:
         report(Stage("self-test", "Testing the module"))
         failed = list(_selftest(folder, manifest, cancel))
@@ -204,6 +208,35 @@ def selftest(
     """Run the module's own tests in its environment."""
     host = folder / "ga3_nodes" / "host.py"
     return run_python(folder, manifest, host, folder, "--selftest", cancel=cancel)
+
+
+def kernel(
+    folder: Path, env: dict[str, str], device: str, cancel: CancelToken | None = None
+) -> tuple[dict[str, Any], str]:
+    """Let torch compute on a device; return what it says about itself, or nothing and the reason.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda:N``.
+    """
+    code = _KERNEL.read_text("utf-8")  # as text: beside the script lie names such as `process`
+    finished = run_python(folder, {"env": env}, "-c", code, device, cancel=cancel)
+    lines = finished.stderr.strip().splitlines() or ["it gave no reason"]
+    if finished.exit_code:
+        return {}, lines[-1]
+    return dict(json.loads(finished.stdout.strip().splitlines()[-1])), ""
+
+
+def _device(folder: Path, manifest: dict[str, Any], cancel: CancelToken) -> Iterator[Problem]:
+    """Check that the GPU of the manifest still computes; a CPU does whenever torch is imported."""
+    device = manifest.get("device", "cpu")
+    if device == "cpu":
+        return
+    _, reason = kernel(folder, manifest.get("env", {}), device, cancel)
+    if reason:
+        message = f"torch cannot compute on {device} any more: {reason}"
+        yield Problem("device_failed", "torch", "", message)
 
 
 def run_python(

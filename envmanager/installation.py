@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envmanager import health
+from envmanager import health, uv_cache
+from envmanager.downloads import Downloads
 from envmanager.errors import InstallFailed
-from envmanager.events import CancelToken, LogLine, Progress, Report
+from envmanager.events import CancelToken, LogLine, Report
 from envmanager.lockfile import Wheel
 from envmanager.paths import venv_python
 from envmanager.uv import Uv
 
-_DOWNLOADED = re.compile(r"^\s*Downloaded (\S+)")
+_FETCHED = re.compile(r"^(Prepared|Uninstalled|Installed) \d+ packages? in")
 
 
 @dataclass(frozen=True)
 class Installation:
-    """The packages of one generation: what its ``pylock.toml`` lists."""
+    """The packages of one generation: what its ``pylock.toml`` lists.
+
+    `fetched` is called once all is downloaded and uv begins to install.
+    """
 
     folder: Path
     wheels: list[Wheel]
     uv: Uv
     report: Report
     cancel: CancelToken
+    fetched: Callable[[], None]
 
-    def install(self, damaged: Sequence[str] = ()) -> None:
-        """Download and link the packages; `damaged` ones are fetched anew."""
-        sizes = {wheel.package: wheel.size for wheel in self.wheels}
-        total, done = sum(sizes.values()), 0
-        self.report(Progress(0, total))
+    def install(self) -> None:
+        """Download the packages and link them into the environment.
 
-        def on_line(line: str) -> None:
-            # uv has no other progress; a line that reads differently costs a step of the bar only.
-            nonlocal done
-            if match := _DOWNLOADED.match(line):
-                done += sizes.get(match[1], 0)
-                self.report(Progress(done, total))
-            self.report(LogLine(line))
-
-        python = venv_python(self.folder / ".venv")
-        self.uv.sync(self.folder / "pylock.toml", python, on_line, damaged)
-        self.report(Progress(total, total))
+        One run of uv does both: a line of it tells when the second begins.
+        """
+        self._sync(self.fetched)
 
     def check(self) -> None:
         """Compare each file with its wheel: uv links it from a cache that may be damaged.
@@ -58,7 +52,7 @@ class Installation:
             return
         damaged = sorted({problem.package for problem in problems})
         self.report(LogLine(f"damaged in uv's cache, fetched anew: {', '.join(damaged)}"))
-        self.install(damaged)
+        self._sync(lambda: None, damaged)
         problems = self._problems()
         if problems:
             raise InstallFailed(
@@ -67,6 +61,46 @@ class Installation:
                 details={"log_tail": "\n".join(problem.message for problem in problems)},
             )
 
+    def _sync(self, fetched: Callable[[], None], damaged: Sequence[str] = ()) -> None:
+        cache = self.uv.data.uv_cache
+        uv_cache.sweep(cache)
+        watch = _Watch(Downloads(cache, self.wheels), self.report, fetched)
+        python = venv_python(self.folder / ".venv")
+        try:
+            self.uv.sync(self.folder / "pylock.toml", python, watch.line, watch.poll, damaged)
+        except BaseException:  # Ctrl-C too: half a wheel may have gigabytes
+            uv_cache.sweep(cache)
+            raise
+        watch.end()
+
     def _problems(self) -> list[health.Problem]:
         wanted = {wheel.package: wheel.version for wheel in self.wheels}
         return health.packages(self.folder / ".venv", wanted, cancel=self.cancel)
+
+
+class _Watch:
+    """Turns what uv says and does into events."""
+
+    def __init__(self, downloads: Downloads, report: Report, fetched: Callable[[], None]) -> None:
+        self._downloads, self._report, self._fetched = downloads, report, fetched
+        self._downloading = True
+
+    def line(self, line: str) -> None:
+        """Take a line of uv's."""
+        self._downloads.heard(line)
+        if _FETCHED.match(line) or self._downloads.needless:
+            self.end()
+        if not line.startswith("DEBUG "):
+            self._report(LogLine(line))
+
+    def poll(self) -> None:
+        """Look how far the downloads are."""
+        if self._downloading and (progress := self._downloads.look()):
+            self._report(progress)
+
+    def end(self) -> None:
+        """Close the downloads, once."""
+        if self._downloading:
+            self._downloading = False
+            self._report(self._downloads.end())
+            self._fetched()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from envmanager import catalog, disk, workers
+from envmanager import catalog, disk, workers, writers
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.generations import read_manifest, source_sha256
@@ -29,6 +29,7 @@ class ModuleStatus:
     backend: str | None
     device: str | None
     in_use_by: list[dict[str, Any]]
+    busy: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
     manifest: dict[str, Any] | None = None
 
@@ -111,7 +112,14 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
             raise
     manifest = read_manifest(entry.folder) if entry else None
     state = _state(module, entry, manifest, problems)
+    writer = writers.present(data, name)
+    if (writer and writer.what == "remove") or writers.removal_mark(data, name).exists():
+        state = "removing"
+    elif writer and state in ("not_installed", "broken"):
+        state = "installing"
     present = numbers(data, name)
+    if manifest and manifest.get("device_problem"):
+        problems.append(manifest["device_problem"])
     usage, date = _disk_use(counted or disk.cached(data), name, present, manifest)
     return ModuleStatus(
         name=name,
@@ -126,6 +134,7 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         backend=manifest["backend"] if manifest else None,
         device=entry.device if entry else None,
         in_use_by=workers.users(data, name),
+        busy=writer.as_dict() if writer else None,
         problems=problems,
         manifest=manifest,
     )

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from envmanager.errors import InstallFailed
 
@@ -19,12 +21,25 @@ _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Wheel:
-    """The file of one package that fits this machine; `size` in bytes, 0 where unknown."""
+    """The file of one package that fits this machine.
+
+    Parameters
+    ----------
+    size : int
+        In bytes; 0 where unknown.
+    files : dict
+        The sha256 of each file that uv may take, by address; empty where the index gave none.
+    """
 
     package: str
     version: str
     size: int
-    hashes: frozenset[str]
+    files: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where the file lies; empty where unknown."""
+        return next(iter(self.files), "")
 
 
 def locked_hashes(lock: Path) -> dict[tuple[str, str], set[str]]:
@@ -48,34 +63,38 @@ def wheels(pylock: Path) -> list[Wheel]:
             files.append(package["sdist"])
         if "archive" in package:
             files.append(package["archive"])
-        hashes = frozenset(file.get("hashes", {}).get("sha256", "") for file in files)
+        sums = {_address(file): file.get("hashes", {}).get("sha256", "") for file in files}
         size = int(files[0].get("size", 0)) if files else 0
         version = str(package.get("version", ""))
-        result.append(Wheel(_normal(package["name"]), version, size, hashes))
+        result.append(Wheel(_normal(package["name"]), version, size, sums))
     return result
 
 
-def check(lock: Path, pylock: Path) -> list[Wheel]:
-    """Return the wheels of `pylock` after a proof that `lock` allows each file.
+def _address(file: dict[str, Any]) -> str:
+    return str(file.get("url") or file.get("path") or file.get("name") or "")
+
+
+def check(wheels: Iterable[Wheel], locks: Sequence[Path]) -> None:
+    """Prove that the locks allow each file.
 
     Raises
     ------
     InstallFailed
-        A file's sha256 is missing in the lock.
+        A file's sha256 stands in none of the locks.
     """
-    allowed = locked_hashes(lock)
-    found = wheels(pylock)
-    for wheel in found:
-        if not wheel.hashes or not wheel.hashes <= allowed.get(
-            (wheel.package, wheel.version), set()
-        ):
+    allowed: dict[tuple[str, str], set[str]] = {}
+    for lock in locks:
+        for pin, hashes in locked_hashes(lock).items():
+            allowed.setdefault(pin, set()).update(hashes)
+    for wheel in wheels:
+        known = allowed.get((wheel.package, wheel.version), set())
+        if not wheel.files or not known.issuperset(wheel.files.values()):
             raise InstallFailed(
-                f"The files of {wheel.package} {wheel.version} do not match {lock.name}.",
+                f"The files of {wheel.package} {wheel.version} do not match {locks[0].name}.",
                 "The lock file or the package index was altered. Get the module again from its "
                 "source, and check the settings index_url, extra_index_urls and find_links.",
                 code="hash_mismatch",
             )
-    return found
 
 
 def _normal(name: str) -> str:

@@ -7,12 +7,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from envmanager import settings
 from envmanager.errors import UnknownModule
 from ga3_nodes import home, records
 
 APP = Path(__file__).resolve().parent.parent
 SHIPPED_MODULES = APP / "modules"
 NODE_PACKAGE = APP / "ga3_nodes"
+MOVE_NOTE = "move.json"  # lies in a data folder while it moves
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,13 @@ class DataFolder:
 
     @property
     def uv_cache(self) -> Path:
-        """The cache of uv: on the volume of the environments, so that uv can hard-link."""
-        chosen = os.environ.get("UV_CACHE_DIR")
-        return Path(chosen) if chosen else self.root / "uv-cache"
+        """The cache of uv: UV_CACHE_DIR, else the setting, else a folder in the data folder.
+
+        On the volume of the environments uv can hard-link from it.
+        """
+        if chosen := os.environ.get("UV_CACHE_DIR"):
+            return Path(chosen)
+        return settings.cache_dir(self.settings) or self.root / "uv-cache"
 
     def module(self, name: str) -> Path:
         """The folder of a module's generations.
@@ -84,8 +90,14 @@ class DataFolder:
 
 
 def data_folder() -> DataFolder:
-    """Return the data folder that this process writes to: GA3ENV_HOME or the user's own."""
-    return DataFolder(home.roots()[0])
+    """Return the data folder that commands work on.
+
+    Raises
+    ------
+    ConfigError
+        It was moved to a place that is not there now, such as a disk that is not connected.
+    """
+    return DataFolder(home.located(home.places()[0]))
 
 
 def uv_binary() -> Path:

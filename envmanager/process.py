@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import psutil
+from typing import IO
 
 from envmanager.events import CancelToken
+from envmanager.process_tree import ProcessTree
 
 _POLL_S = 0.05
 _LAST_WORDS_S = 2.0
@@ -47,8 +43,11 @@ def run(
     inherit: bool = True,
     cancel: CancelToken | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_poll: Callable[[], None] | None = None,
 ) -> Finished:
-    """Run a program to its end.
+    """Run a program to its end; what it leaves running is ended as well.
+
+    Nothing of it outlives this process either, not even where that is killed.
 
     Parameters
     ----------
@@ -57,102 +56,70 @@ def run(
     cancel : CancelToken, optional
         Ends the program and all that it started.
     on_line : callable, optional
-        Gets each line of stderr as it comes.
+        Gets each line of stderr as it comes, in the thread of the caller.
+    on_poll : callable, optional
+        Is called some 20 times a second while the program runs.
 
     Raises
     ------
     Cancelled
         `cancel` was set; the process tree is gone.
     """
-    process = subprocess.Popen(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env=clean_environment(env) if inherit else dict(env or {}),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **_own_group(),
-    )
-    out: list[str] = []
-    err: list[str] = []
-    readers = [_reader(process.stdout, out, None), _reader(process.stderr, err, on_line)]
+    environment = clean_environment(env) if inherit else dict(env or {})
+    command = [str(argument) for argument in arguments]
+    readers: list[_Reader] = []
     try:
-        while not _ended(process):
-            if cancel:
-                cancel.check()
-        _drain(process, readers)
-    except BaseException:  # Ctrl-C too: nothing may go on behind the user's back
-        kill_tree(process)
+        with ProcessTree(command, cwd, environment) as tree:
+            out, err = _Reader(tree.process.stdout), _Reader(tree.process.stderr)
+            readers = [out, err]
+            while not _ended(tree):
+                if cancel:
+                    cancel.check()
+                err.hand_over(on_line)
+                if on_poll:
+                    on_poll()
+    finally:  # nobody is left who could still write
         for reader in readers:
-            reader.join(_LAST_WORDS_S)
-        raise
-    finally:
-        for stream, reader in zip((process.stdout, process.stderr), readers, strict=True):
-            if stream and not reader.is_alive():  # else closing would wait for the reader
-                stream.close()
-    return Finished(process.returncode, "".join(out), "".join(err))
+            reader.close()
+    err.hand_over(on_line)
+    return Finished(tree.process.returncode, out.text(), err.text())
 
 
-def _drain(process: subprocess.Popen[bytes], readers: list[threading.Thread]) -> None:
-    """Read what is left; end those that the program left behind with its output in their hands."""
-    for reader in readers:
-        reader.join(_LAST_WORDS_S)
-    if any(reader.is_alive() for reader in readers):
-        _kill_group(process)
-        for reader in readers:
-            reader.join(_LAST_WORDS_S)
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform != "win32":
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # `_own_group` made it the leader
-
-
-def _ended(process: subprocess.Popen[bytes]) -> bool:
+def _ended(tree: ProcessTree) -> bool:
     try:
-        process.wait(_POLL_S)
+        tree.process.wait(_POLL_S)
     except subprocess.TimeoutExpired:
         return False
     return True
 
 
-def _own_group() -> dict[str, Any]:
-    """Keep Ctrl-C and console windows away from the program: its end is our decision."""
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-        return {"creationflags": flags}
-    return {"start_new_session": True}
+class _Reader:
+    """Reads a program's output in a thread, so that neither waits for the other."""
 
-
-def _reader(
-    stream: IO[bytes] | None, lines: list[str], on_line: Callable[[str], None] | None
-) -> threading.Thread:
-    def read() -> None:
+    def __init__(self, stream: IO[bytes] | None) -> None:
         assert stream is not None
-        for raw in stream:
-            line = raw.decode("utf-8", "replace").replace("\r\n", "\n")
-            lines.append(line)
-            if on_line:
-                on_line(line.rstrip())
+        self._stream = stream
+        self._lines: list[str] = []
+        self._handed_over = 0
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
 
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    return thread
+    def _read(self) -> None:
+        for raw in self._stream:
+            self._lines.append(raw.decode("utf-8", "replace").replace("\r\n", "\n"))
 
+    def hand_over(self, on_line: Callable[[str], None] | None) -> None:
+        """Give the lines that have come since the last time."""
+        while on_line and self._handed_over < len(self._lines):
+            self._handed_over += 1
+            on_line(self._lines[self._handed_over - 1].rstrip())
 
-def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program with all that it started, and wait for their end."""
-    try:
-        family = psutil.Process(process.pid).children(recursive=True)
-    except psutil.Error:
-        family = []
-    process.kill()
-    _kill_group(process)
-    for child in family:
-        try:
-            child.kill()
-        except psutil.Error:
-            pass
-    psutil.wait_procs(family, timeout=5)
-    process.wait()
+    def text(self) -> str:
+        """Return all that has come."""
+        return "".join(self._lines)
+
+    def close(self) -> None:
+        """Read what is left, and close."""
+        self._thread.join(_LAST_WORDS_S)
+        if not self._thread.is_alive():  # else closing would wait for the reader
+            self._stream.close()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envmanager import process
+from envmanager import downloads, fulldisk, network, process
 from envmanager.errors import ToolFailed
 from envmanager.events import CancelToken
 from envmanager.paths import DataFolder, base_python, uv_binary
@@ -40,21 +40,23 @@ class Uv:
         found = self.find_python(python) or python
         self._run("make the environment", "venv", "--python", found, venv, cwd=venv.parent)
 
-    def resolve(self, lock: Path, python: Path, pylock: Path) -> None:
-        """Resolve a lock for this platform, interpreter and index into a ``pylock.toml``.
+    def resolve(
+        self, wanted: Path, python: Path, pylock: Path, constraints: Sequence[Path] = ()
+    ) -> None:
+        """Resolve a lock or a ``pyproject.toml`` for this machine into a ``pylock.toml``.
 
-        The hashes of the lock are not enforced here: `lockfile.check` does that.
+        The hashes of a lock are not enforced here: `lockfile.check` does that.
         """
         arguments: list[str | Path] = [
             "pip",
             "compile",
-            lock,
+            wanted,
             "--generate-hashes",
             "--format",
             "pylock.toml",
         ]
         arguments += ["--python", python, "-o", pylock, "--no-header", *self._sources()]
-        for file in self._constraint_files(pylock.parent):
+        for file in [*constraints, *self._constraint_files(pylock.parent)]:
             arguments += ["--constraints", file]
         self._run("resolve the packages", *arguments, cwd=pylock.parent)
 
@@ -71,6 +73,7 @@ class Uv:
         pylock: Path,
         python: Path,
         on_line: Callable[[str], None],
+        on_poll: Callable[[], None],
         damaged: Sequence[str] = (),
     ) -> None:
         """Install exactly what a ``pylock.toml`` lists; only wheels, each with its hash.
@@ -89,9 +92,14 @@ class Uv:
         arguments += ["--preview-features", "pylock"]
         for package in damaged:
             arguments += ["--refresh-package", package, "--reinstall-package", package]
-        if self.settings.offline:
-            arguments.append("--offline")
-        self._run("install the packages", *arguments, cwd=pylock.parent, on_line=on_line)
+        self._run(
+            "install the packages",
+            *arguments,
+            cwd=pylock.parent,
+            env={"RUST_LOG": downloads.RUST_LOG},
+            on_line=on_line,
+            on_poll=on_poll,
+        )
 
     def check(self, python: Path) -> None:
         """Check that the installed packages fit each other (their metadata alone)."""
@@ -128,8 +136,6 @@ class Uv:
         arguments += [f"--index={url}" for url in self.settings.extra_index_urls]
         if self.settings.index_url:
             arguments.append(f"--default-index={self.settings.index_url}")
-        if self.settings.offline:
-            arguments.append("--offline")
         return arguments
 
     def _constraint_files(self, folder: Path) -> list[Path]:
@@ -144,10 +150,16 @@ class Uv:
         task: str,
         *arguments: str | Path,
         cwd: Path,
+        env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> process.Finished:
-        finished = self._finish(*arguments, cwd=cwd, on_line=on_line)
+        finished = self._finish(*arguments, cwd=cwd, env=env, on_line=on_line, on_poll=on_poll)
+        finished = replace(finished, stderr=downloads.without_debug(finished.stderr))
         if finished.exit_code:
+            if fulldisk.told_in(finished.stderr):
+                places = (self.data.root, self.data.uv_cache, cwd)
+                raise fulldisk.failure(*places, log_tail=finished.stderr[-4000:])
             raise ToolFailed(
                 f"uv could not {task}: {_reason(finished.stderr)}",
                 "Check the network connection and the settings (proxy, index_url, find_links), "
@@ -162,6 +174,7 @@ class Uv:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> process.Finished:
         binary = uv_binary()
         if not binary.is_file():
@@ -172,6 +185,7 @@ class Uv:
             )
         environment = {
             **{name: value for name, value in os.environ.items() if name in _KEPT},
+            **network.environment(self.settings),
             "UV_CACHE_DIR": str(self.data.uv_cache),
             "UV_PYTHON_INSTALL_DIR": str(self.data.python),
             "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment
@@ -180,7 +194,12 @@ class Uv:
             **(env or {}),
         }
         return process.run(
-            [binary, *arguments], cwd=cwd, env=environment, cancel=self.cancel, on_line=on_line
+            [binary, *arguments],
+            cwd=cwd,
+            env=environment,
+            cancel=self.cancel,
+            on_line=on_line,
+            on_poll=on_poll,
         )
 
 

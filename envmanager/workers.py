@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from envmanager.paths import DataFolder
-from ga3_nodes import client, locks, records
+from ga3_nodes import client, leases, locks, records, spawn
 from ga3_nodes.errors import GA3EnvError
+
+_POLL_S = 0.02
+_KILLED_S = 10.0  # how long a killed process may take to be gone
+
+User = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Worker:
     """A live worker; `clients` are the programs that are connected to it now.
 
-    One that holds its lease and does not answer (`responding` is False) counts as busy.
+    Each of them has ``program``, ``pid``, ``since`` (seconds since the epoch) and ``busy``. One that
+    holds its lease and does not answer (`responding` is False) counts as busy; its clients are those
+    that its lease names.
     """
 
     module: str
     generation: int
     pid: int
+    since: float
     idle_s: float
     busy: bool
-    clients: list[dict[str, Any]]
+    clients: list[User]
     responding: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What became of workers that were told to end."""
+
+    ended: list[Worker]
+    still_running: list[Worker]
 
 
 def live(data: DataFolder, module: str | None = None) -> list[Worker]:
@@ -43,59 +61,168 @@ def _live(data: DataFolder, module: str | None) -> list[tuple[Path, Worker]]:
         if module not in (None, record.module):
             continue
         try:
-            status = client.status(record)
+            found.append((stem, _worker(record, client.status(record))))
         except (GA3EnvError, OSError):
-            if not locks.is_locked(records.lease_path(stem)):
-                continue  # it has just ended
-            silent = Worker(record.module, record.generation, record.pid, 0.0, True, [], False)
-            found.append((stem, silent))
-            continue
-        clients = [c for c in status["clients"] if c["program"] != client.MANAGER]
-        worker = Worker(
-            module=record.module,
-            generation=record.generation,
-            pid=record.pid,
-            idle_s=float(status["idle_s"]),
-            busy=bool(status["busy"]),
-            clients=clients,
-        )
-        found.append((stem, worker))
+            if locks.is_locked(records.lease_path(stem)):  # else it has just ended
+                found.append((stem, _silent(data, record)))
     return found
 
 
-def users(data: DataFolder, module: str) -> list[dict[str, Any]]:
-    """Return the programs that use a module: name, pid, and whether a call is running."""
-    found = []
-    for worker in live(data, module):
-        found += [{**user, "busy": worker.busy} for user in worker.clients]
+def _worker(record: records.WorkerRecord, status: dict[str, Any]) -> Worker:
+    busy = bool(status["busy"])
+    return Worker(
+        module=record.module,
+        generation=record.generation,
+        pid=record.pid,
+        since=record.started,
+        idle_s=float(status["idle_s"]),
+        busy=busy,
+        clients=_users(status["clients"], busy=busy, since=record.started),
+    )
+
+
+def _silent(data: DataFolder, record: records.WorkerRecord) -> Worker:
+    told = [lease for lease in leases.held(data.root, record.module) if lease.pid == record.pid]
+    found = Worker(
+        module=record.module,
+        generation=record.generation,
+        pid=record.pid,
+        since=record.started,
+        idle_s=0.0,
+        busy=True,
+        clients=[],
+        responding=False,
+    )
+    clients = _users(told[0].clients, busy=True, since=record.started) if told else []
+    return replace(found, clients=clients)
+
+
+def _users(clients: list[User], *, busy: bool, since: float | None) -> list[User]:
+    """Return the programs among a worker's clients; a host of an older app says less of them."""
+    return [
+        {"since": since, "busy": busy, **user}
+        for user in clients
+        if user.get("program") != client.MANAGER
+    ]
+
+
+def users(data: DataFolder, module: str) -> list[User]:
+    """Return the programs that use a module, also those of other accounts.
+
+    Each has ``program``, ``pid``, ``since`` (seconds since the epoch) and ``busy``: whether a call
+    of it runs, or waits for its turn. What runs in another account has ``user`` too.
+    """
+    found: list[User] = []
+    own = live(data, module)
+    for worker in own:
+        found += worker.clients
         if not worker.responding:
-            found.append({"program": "its worker", "pid": worker.pid, "busy": True})
+            hung = {"program": "its worker", "pid": worker.pid, "since": worker.since}
+            found.append({**hung, "busy": True})
+    for lease in _foreign(data, module, own):
+        told = _users(lease.clients, busy=False, since=lease.since)
+        found += [{**user, "user": lease.user} for user in told]
     return found
+
+
+def _foreign(data: DataFolder, module: str, own: list[Worker]) -> list[leases.Held]:
+    known = {worker.pid for worker in own}
+    return [lease for lease in leases.held(data.root, module) if lease.pid not in known]
+
+
+def user_text(user: User) -> str:
+    """Say who uses something: ``nis_ar.exe (PID 4242, since 10:42)``."""
+    parts = [f"PID {user['pid']}"] if user.get("pid") else []
+    parts += [f"since {_clock(user['since'])}"] if user.get("since") else []
+    parts += [f"user {user['user']}"] if user.get("user") else []
+    program = str(user.get("program") or "a program")
+    return f"{program} ({', '.join(parts)})" if parts else program
+
+
+def _clock(seconds: float) -> str:
+    """Return a time of today as hours and minutes, an earlier one with its date."""
+    then = time.localtime(seconds)
+    today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
 
 
 def serves(data: DataFolder, module: str, generation: int) -> bool:
-    """Tell whether a worker of that generation is alive."""
-    return locks.is_locked(records.lease_path(records.stem(data.root, module, generation)))
+    """Tell whether a worker of that generation is alive, of whatever account."""
+    return any(lease.generation == generation for lease in leases.held(data.root, module))
 
 
-def stop(data: DataFolder, module: str | None = None, patience_s: float = 15.0) -> list[Worker]:
-    """End workers after the call that they run; return those that have ended."""
+def stop(
+    data: DataFolder,
+    module: str | None = None,
+    patience_s: float = 15.0,
+    *,
+    force: bool = False,
+) -> Stopped:
+    """End this user's workers after the call that they run.
+
+    Parameters
+    ----------
+    patience_s : float
+        Seconds to wait for their end.
+    force : bool
+        Kill those that run on then, with all that they started.
+    """
     told = _live(data, module)
     _tell(data, module)
     deadline = time.monotonic() + patience_s
-    ended = []
+    found = Stopped([], [])
     for stem, worker in told:
-        while locks.is_locked(records.lease_path(stem)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        if not locks.is_locked(records.lease_path(stem)):
-            ended.append(worker)
-    return ended
+        gone = _has_ended(stem, deadline)
+        if not gone and force:
+            _kill(worker)
+            gone = _has_ended(stem, time.monotonic() + _KILLED_S)
+        (found.ended if gone else found.still_running).append(worker)
+    if force:  # sweep what the killed ones left
+        records.live(data.root)
+        leases.held(data.root)
+    return found
 
 
-def retire(data: DataFolder, module: str, patience_s: float) -> bool:
-    """End all workers of a module; tell whether they are gone."""
+def _has_ended(stem: Path, deadline: float) -> bool:
+    while locks.is_locked(records.lease_path(stem)):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(_POLL_S)
+    return True
+
+
+def _kill(worker: Worker) -> None:
+    """Kill a worker with its process tree; its lease is held, so that the pid is its own."""
+    try:
+        family = psutil.Process(worker.pid).children(recursive=True)
+    except psutil.Error:
+        family = []
+    spawn.kill(worker.pid)
+    for child in family:
+        try:
+            child.kill()
+        except psutil.Error:
+            pass
+    psutil.wait_procs(family, timeout=_KILLED_S)
+
+
+def retire(data: DataFolder, module: str, patience_s: float) -> list[User]:
+    """End all workers of an unpublished module; return those that live on after all.
+
+    Other accounts' workers cannot be told: they see by themselves that nothing is published.
+    """
+    deadline = time.monotonic() + patience_s
     stop(data, module, patience_s)
-    return not any(record.module == module for _, record in records.live(data.root))
+    while left := leases.held(data.root, module):
+        if time.monotonic() >= deadline:
+            return [_as_user(lease) for lease in left]
+        time.sleep(_POLL_S)
+    return []
+
+
+def _as_user(lease: leases.Held) -> User:
+    found = {"program": "its worker", "pid": lease.pid, "since": lease.since, "busy": True}
+    return found if lease.user == leases.user_name() else {**found, "user": lease.user}
 
 
 def _tell(data: DataFolder, module: str | None) -> None:
@@ -104,7 +231,7 @@ def _tell(data: DataFolder, module: str | None) -> None:
             try:
                 client.stop(record)
             except (GA3EnvError, OSError):
-                pass  # it has just ended
+                pass  # it has just ended, or does not answer
 
 
 def start(module: str) -> int:

@@ -38,6 +38,7 @@ from ga3_nodes.errors import (
 
 START_TIMEOUT_S = 120.0
 _POLL_S = 0.05  # how often a wait looks at `cancelled`; a reply is seen at once
+_DEATH_S = 1.0  # how long the lease of a worker may outlive its connections
 _TRIES = 5
 MANAGER = "manager"  # the program's name for questions that are not calls
 
@@ -240,7 +241,7 @@ class _Link:
             except (OSError, EOFError, wire.ConnectionLost) as error:
                 if not self._started:
                     raise wire.ConnectionLost("The worker has ended.") from error
-                raise self._crash() from error
+                raise self._lost() from error
             if reply.get("id") not in (self._number, None):
                 continue  # of a call that was given up
             if reply.get("type") == "started":
@@ -268,6 +269,26 @@ class _Link:
         if self._started:
             spawn.kill(self.pid)
         self.connection.close()
+
+    def _lost(self) -> GA3EnvError:
+        """Say why the connection ended in the middle of a call."""
+        if not self._lives_on():
+            return self._crash()
+        self.connection.close()
+        return WorkerTimeout(
+            f"The worker of {self.entry.name} gave this program up: it did not take its answer.",
+            "Was it suspended? Call again.",
+        )
+
+    def _lives_on(self) -> bool:
+        stem = records.stem(self.entry.root, self.entry.name, self.entry.generation)
+        deadline = time.monotonic() + _DEATH_S
+        while time.monotonic() < deadline:
+            record = records.read(stem)
+            if not record or record.pid != self.pid or not _is_alive(stem):
+                return False
+            time.sleep(_POLL_S)
+        return True
 
     def _crash(self) -> WorkerCrashed:
         exit_code = None
@@ -321,7 +342,7 @@ def _connect_or_start(entry: home.ModuleEntry, patience: _Patience) -> _Link:
 
 def _connect(entry: home.ModuleEntry, stem: Path) -> _Link | None:
     record = records.read(stem)
-    if record is None or not locks.is_locked(records.lease_path(stem)):
+    if record is None or not _is_alive(stem):
         return None
     about = {
         "protocol": wire.PROTOCOL,
@@ -342,6 +363,10 @@ def _connect(entry: home.ModuleEntry, stem: Path) -> _Link | None:
         connection.close()
         raise
     return _Link(entry, connection, {**welcome, "log": record.log})
+
+
+def _is_alive(stem: Path) -> bool:
+    return locks.is_locked(records.lease_path(stem))
 
 
 def _start(entry: home.ModuleEntry, stem: Path, patience: _Patience) -> _Link:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from ga3_nodes.errors import ConfigError, NotInstalled
 
 SCHEMA = 1
+LOCATION = "location.json"
 APP_FOLDER = "GA3EnvManager"
 _NO_FUNCTION: dict[str, Any] = {"inputs": {}, "outputs": {}, "parameters": {}}
 _T = TypeVar("_T")
@@ -59,10 +60,48 @@ def machine_root() -> Path:
     return Path("/var/lib") / APP_FOLDER
 
 
-def roots() -> list[Path]:
-    """Return the data folders to look into, the user's own first."""
-    chosen = os.environ.get("GA3ENV_HOME")
-    return [Path(chosen).absolute()] if chosen else [user_root(), machine_root()]
+def places() -> list[Path]:
+    """Return where to look for data folders; commands work on the one of the first place.
+
+    That is GA3ENV_HOME, or the machine's place where GA3ENV_MACHINE_WIDE is 1 (for administrators),
+    else the user's own place; nodes also look into the machine's.
+    """
+    if chosen := os.environ.get("GA3ENV_HOME"):
+        return [Path(chosen).absolute()]
+    if os.environ.get("GA3ENV_MACHINE_WIDE") == "1":
+        return [machine_root()]
+    return [user_root(), machine_root()]
+
+
+def located(place: Path) -> Path:
+    """Return the data folder of a place: the place itself, unless its ``location.json`` says else.
+
+    Raises
+    ------
+    ConfigError
+        ``location.json`` is damaged, or names a folder that is not there.
+    """
+    path = place / LOCATION
+    try:
+        text = patiently(lambda: path.read_text("utf-8"))
+        root = Path(json.loads(text)["root"])
+        if not root.is_absolute():
+            raise ValueError(f"{root} is no full path")
+    except (FileNotFoundError, NotADirectoryError):
+        return place
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({type(error).__name__}: {error}).",
+            'It says where the data folder is: {"schema": 1, "root": "FULL PATH"}. Correct it.',
+            code="location_damaged",
+        ) from error
+    if not root.is_dir():
+        raise ConfigError(
+            f"The data folder {root} is not there.",
+            f"Connect its disk. If it is lost, delete {path} and install the modules again.",
+            code="root_missing",
+        )
+    return root
 
 
 def patiently(action: Callable[[], _T], *, seconds: float = 2.0) -> _T:
@@ -146,11 +185,12 @@ def published(name: str) -> ModuleEntry:
     NotInstalled
         No data folder has the module ready.
     ConfigError
-        A ``config.json`` is damaged, and no other folder has the module.
+        A data folder is damaged or not there, and no other one has the module.
     """
     damaged: ConfigError | None = None
-    for root in roots():
+    for place in places():
         try:
+            root = located(place)
             data = read_config(root)["modules"].get(name)
             found = entry(root, name, data) if data else None
         except ConfigError as error:

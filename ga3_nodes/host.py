@@ -34,33 +34,47 @@ if not __package__:  # started by path: the folder above is what makes the packa
 
 import numpy as np
 
-from ga3_nodes import __version__, functions, home, locks, params, records, shm, spawn, wire
+from ga3_nodes import __version__, functions, home, leases, params, records, shm, spawn, wire
 from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
 
 EXIT_FAILED = 1
 EXIT_ABANDONED = 77  # whoever waited for the running call is gone
 _WATCH_S = 2.0  # how often an idle worker looks whether it is retired
 _GRACE_S = 2.0  # how long a call may run on that nobody waits for
+_NOTE_EVERY_S = 0.2  # how often the lease's note is written at most
+_SEND_TIMEOUT_S = 10.0  # how long a client may leave a message unread: it may be suspended
 
 
 @dataclass
 class Peer:
-    """A connected client: its own segments, so that clients cannot mix up their data."""
+    """A connected client: its own segments, so that clients cannot mix up their data.
+
+    `since` is seconds since the epoch; `asked` and `answered` count its calls.
+    """
 
     connection: Connection
     about: dict[str, Any]
     inbox: shm.Inbox = field(default_factory=shm.Inbox)
     outbox: shm.Outbox = field(default_factory=shm.Outbox)
+    since: float = field(default_factory=time.time)
+    asked: int = 0
+    answered: int = 0
     gone: bool = False
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
     def send(self, message: wire.Message) -> None:
-        """Send a message; a client that is gone is not worth an error."""
+        """Send a message; a client that is gone is not worth an error, nor one that is stuck."""
         try:
             with self._sending:
-                wire.send(self.connection, message)
+                wire.send(self.connection, message, _SEND_TIMEOUT_S)
         except wire.ConnectionLost:
             self.gone = True
+            wire.drop(self.connection)  # its reader wakes up and clears up
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what others may know of the client."""
+        about = {"program": self.about.get("program"), "pid": self.about.get("pid")}
+        return {**about, "since": self.since, "busy": self.asked > self.answered}
 
 
 class Server:
@@ -74,7 +88,8 @@ class Server:
         self.generation = int(folder.name)
         self.entry: home.ModuleEntry | None = None
         self.stem = records.stem(root, self.name, self.generation)
-        self.lease = locks.FileLock(records.lease_path(self.stem))
+        self.lease = leases.Lease(root, self.stem)
+        self.changed = threading.Event()  # who uses the worker: the note is to be written
         self.jobs: queue.Queue[tuple[Peer, wire.Message] | None] = queue.Queue()
         self.peers: list[Peer] = []
         self.key = secrets.token_bytes(32)
@@ -118,10 +133,29 @@ class Server:
             key=self.key.hex(),
             log=os.environ.get("GA3ENV_WORKER_LOG", ""),
         )
-        self.lease.write_note({"pid": record.pid, "module": self.name, "since": self.started})
+        self.lease.write_note(self._note())
+        _daemon(self._keep_note)
         _daemon(self._accept)
         records.write(self.stem, record)
         _log(f"worker {os.getpid()} of {self.name} {self.generation} started")
+
+    def _note(self) -> dict[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "module": self.name,
+            "generation": self.generation,
+            "user": leases.user_name(),
+            "since": self.started,
+            "clients": [peer.as_dict() for peer in list(self.peers)],
+        }
+
+    def _keep_note(self) -> None:
+        """Tell in the lease's note who uses the worker; calls do not wait for that."""
+        while True:
+            self.changed.wait()
+            self.changed.clear()
+            self.lease.write_note(self._note())
+            time.sleep(_NOTE_EVERY_S)
 
     def _import(self) -> None:
         try:
@@ -155,11 +189,13 @@ class Server:
             connection.close()
             return
         self.peers.append(peer)
+        self.changed.set()
         try:
             self._read(peer)
         finally:
             peer.gone = True
             self.peers.remove(peer)
+            self.changed.set()
             connection.close()
         self._abandon(peer)
 
@@ -174,6 +210,8 @@ class Server:
                 return
             match message.get("type"):
                 case "call":
+                    peer.asked += 1
+                    self.changed.set()
                     self.jobs.put((peer, message))
                 case "status":
                     peer.send({"type": "status", **self._status()})
@@ -202,10 +240,7 @@ class Server:
             "ready": self.worker is not None,
             "busy": self.running is not None or not self.jobs.empty(),
             "idle_s": round(time.monotonic() - self.last_call, 1),
-            "clients": [
-                {"program": peer.about.get("program"), "pid": peer.about.get("pid")}
-                for peer in list(self.peers)
-            ],
+            "clients": [peer.as_dict() for peer in list(self.peers)],
         }
 
     def _run_jobs(self) -> None:
@@ -223,6 +258,8 @@ class Server:
             self.running = job[0]
             self._run_job(*job)
             self.running = None
+            job[0].answered += 1
+            self.changed.set()
             self.last_call = time.monotonic()
             if self.broken:
                 return  # the next call tries the import anew

@@ -6,6 +6,7 @@ behind the note, since locked bytes cannot be read there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -30,12 +31,16 @@ class FileLock:
     ----------
     path : Path
         The lock file; its folder must exist.
+    public : bool
+        Other accounts may read the note.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, public: bool = False) -> None:
         self.path = path
+        self.public = public
         self._fd: int | None = None
         self._patience = 0.0
+        self._note_size = 0
 
     @property
     def held(self) -> bool:
@@ -67,37 +72,31 @@ class FileLock:
                 raise
             return False
         if _lock(fd) and _is_at(fd, self.path):
-            self._fd = fd
+            if self.public:
+                self.path.chmod(0o644)  # whatever the umask says
+            self._fd, self._note_size = fd, 0
             return True
         os.close(fd)
         return False
 
     def write_note(self, note: dict[str, Any]) -> None:
-        """Leave a readable note about the holder in the lock file."""
+        """Leave a readable note about the holder in the lock file, or replace it."""
         assert self._fd is not None
         data = json.dumps(note).encode()
+        if not self._note_size:
+            os.ftruncate(self._fd, 0)  # the note of a holder that was killed
+        # In one write, with blanks over the rest of the old one: a reader never sees half a note.
+        padded = data.ljust(self._note_size)
         os.lseek(self._fd, 0, os.SEEK_SET)
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, data)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a note
+            os.write(self._fd, padded)
+        self._note_size = len(padded)
 
     def release(self, *, remove: bool = True) -> None:
         """Give the lock back and remove its file."""
         fd, self._fd = self._fd, None
-        if fd is None:
-            return
-        if fcntl is not None:
-            if remove:
-                # While the lock is still held: who waits for this inode sees that it is gone.
-                self.path.unlink(missing_ok=True)
-            os.close(fd)
-            return
-        _unlock_windows(fd)
-        os.close(fd)
-        if remove:
-            try:
-                self.path.unlink(missing_ok=True)
-            except PermissionError:
-                pass  # the next holder has it open already
+        if fd is not None:
+            _give_back(fd, self.path, remove=remove)
 
     def __enter__(self) -> FileLock:
         """Hold the lock, waiting for it without limit."""
@@ -119,14 +118,56 @@ def read_note(path: Path) -> dict[str, Any]:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a living process holds the lock at `path`."""
-    if not path.exists():
+    """Tell whether a living process holds the lock at `path`; sweep the file of a dead one.
+
+    Works for the public locks of other accounts too, whose files may only be read.
+
+    Raises
+    ------
+    PermissionError
+        The file may not even be read.
+    """
+    try:
+        fd = _open_existing(path)
+    except FileNotFoundError:
         return False
-    probe = FileLock(path)
-    if probe.acquire():
-        probe.release()
+    except PermissionError:
+        if fcntl is None:
+            return False  # Windows: the file is just being deleted
+        raise
+    if _lock(fd):
+        _give_back(fd, path, remove=True)
         return False
-    return path.exists()
+    still_there = _is_at(fd, path)  # else its holder has just released it
+    os.close(fd)
+    return still_there
+
+
+def _open_existing(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY)
+
+
+def _give_back(fd: int, path: Path, *, remove: bool) -> None:
+    if fcntl is not None:
+        # While the lock is still held: who waits for this inode sees that it is gone.
+        if remove and _is_at(fd, path):
+            _remove(path)
+        os.close(fd)
+        return
+    _unlock_windows(fd)
+    os.close(fd)
+    if remove:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # Windows: the next holder has it open already; else: another account's folder
 
 
 def _lock(fd: int) -> bool:

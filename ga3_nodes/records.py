@@ -1,8 +1,8 @@
 """Worker records: how a client finds a live worker, and what ``workers list`` shows.
 
 Each worker has three files in the user's private run folder: the record (address, key, identity),
-the lease (an OS lock: as long as it is held the worker lives), and, during a start, the start lock
-that lets only one client start it.
+the lease (an OS lock: as long as it is held the worker lives; see `leases`), and, during a start,
+the start lock that lets only one client start it.
 """
 
 from __future__ import annotations

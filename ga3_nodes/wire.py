@@ -16,10 +16,17 @@ import hmac
 import json
 import os
 import secrets
+import socket
+import struct
 from multiprocessing.connection import Client, Connection, Listener
 from typing import Any
 
 from ga3_nodes.errors import GA3EnvError, ProtocolError, from_dict
+
+try:
+    import _winapi
+except ImportError:  # not Windows
+    _winapi = None  # type: ignore[assignment,unused-ignore]
 
 PROTOCOL = 1
 # A client in a running NIS may be one version older than the environment's host.
@@ -72,13 +79,19 @@ def _through(folder: int, address: str) -> str:
     return f"/proc/self/fd/{folder}/{os.path.basename(address)}"
 
 
-def send(connection: Connection, message: Message) -> None:
+def send(connection: Connection, message: Message, timeout: float | None = None) -> None:
     """Send one message.
+
+    Parameters
+    ----------
+    timeout : float, optional
+        Seconds that the peer may read nothing of it; without limit by default. A connection that
+        this ends is of no further use: `drop` it.
 
     Raises
     ------
     ConnectionLost
-        The peer is gone.
+        The peer is gone, or does not read.
     ProtocolError
         The message is larger than `MAX_MESSAGE`.
     """
@@ -88,9 +101,51 @@ def send(connection: Connection, message: Message) -> None:
             f"A message of {len(data) / 1e6:.0f} MB is larger than {MAX_MESSAGE / 1e6:.0f} MB."
         )
     try:
-        connection.send_bytes(data)
+        if timeout is None:
+            connection.send_bytes(data)
+        else:
+            _send_within(connection, data, timeout)
     except (OSError, ValueError) as error:
         raise ConnectionLost(f"The connection is lost: {error}.") from error
+
+
+def _send_within(connection: Connection, data: bytes, timeout: float) -> None:
+    """Do as `send_bytes` does, but raise OSError where the peer reads nothing for `timeout`."""
+    if _winapi is not None:
+        _write_pipe(connection.fileno(), data, timeout)
+        return
+    seconds, rest = divmod(timeout, 1)
+    limit = struct.pack("@ll", int(seconds), int(rest * 1e6))  # struct timeval
+    with socket.socket(fileno=os.dup(connection.fileno())) as channel:
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    connection.send_bytes(data)
+
+
+def _write_pipe(handle: int, data: bytes, timeout: float) -> None:
+    # What PipeConnection.send_bytes does, except that it waits without limit.
+    write, error = _winapi.WriteFile(handle, data, overlapped=True)  # type: ignore[attr-defined,unused-ignore]
+    if error == _winapi.ERROR_IO_PENDING:  # type: ignore[attr-defined,unused-ignore]
+        milliseconds = int(timeout * 1000)
+        if _winapi.WaitForSingleObject(write.event, milliseconds):  # type: ignore[attr-defined,unused-ignore]
+            write.cancel()
+    written, error = write.GetOverlappedResult(True)
+    if error or written != len(data):
+        raise TimeoutError("the peer does not read")
+
+
+def drop(connection: Connection) -> None:
+    """End a connection at once, also for a thread of this process that waits for its messages."""
+    try:
+        if _winapi is not None:
+            import ctypes
+
+            kernel32 = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+            kernel32.DisconnectNamedPipe(ctypes.c_void_p(connection.fileno()))
+            return
+        with socket.socket(fileno=os.dup(connection.fileno())) as channel:
+            channel.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # it has ended already
 
 
 def receive(

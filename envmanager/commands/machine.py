@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
+from pathlib import Path
 from typing import Any
 
-from envmanager import console, disk, settings
+from envmanager import console, disk, idle_time, relocation, settings, workers
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -21,6 +23,8 @@ from envmanager.errors import UsageError
 from envmanager.paths import data_folder
 from envmanager.uv import Uv
 
+_PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end
+
 
 def add_to(add: Add) -> None:
     """Add these commands to the parser."""
@@ -30,13 +34,16 @@ def add_to(add: Add) -> None:
     space.add_argument("--refresh", action="store_true", help="count anew")
     space.add_argument("--clean-cache", action="store_true", help="remove what nothing uses")
     space.add_argument("--everything", action="store_true", help="empty the cache")
-    workers = add("workers", workers_command, "list, start or stop the worker processes")
-    workers.add_argument("action", nargs="?", choices=("list", "start", "stop"), default="list")
-    workers.add_argument("module", nargs="?")
+    work = add("workers", workers_command, "list, start or stop the worker processes")
+    work.add_argument("action", nargs="?", choices=("list", "start", "stop"), default="list")
+    work.add_argument("module", nargs="?")
+    work.add_argument("--force", action="store_true", help="kill what does not stop by itself")
     change = add("settings", settings_command, "show or change the settings")
     change.add_argument("name", nargs="?")
     change.add_argument("value", nargs="*")
     change.add_argument("--unset", action="store_true", help="back to the default")
+    place = add("move-root", move_root_command, "move the data folder, or end a broken-off move")
+    place.add_argument("folder", nargs="?", help="an empty or new folder")
 
 
 def doctor_command(options: argparse.Namespace) -> Outcome:
@@ -98,50 +105,101 @@ def _own_and_shared(usage: Usage) -> tuple[str, str]:
 
 def workers_command(options: argparse.Namespace) -> Outcome:
     """List, start or stop workers."""
-    from envmanager import workers
-
     data = data_folder()
+    if options.action == "stop":
+        patience_s = _FORCED_S if options.force else _PATIENCE_S
+        return _workers_stop(workers.stop(data, options.module, patience_s, force=options.force))
     if options.action == "start":
         if not options.module:
             raise UsageError("Which module's worker shall start?", "./run workers start classic")
         workers.start(options.module)
-    found = (
-        workers.stop(data, options.module)
-        if options.action == "stop"
-        else workers.live(data, options.module)
-    )
+    found = workers.live(data, options.module)
 
     def show() -> None:
-        if options.action == "stop":
-            console.print_line(f"{len(found)} worker(s) ended.")
-            for worker in workers.live(data, options.module):
-                console.print_line(f"{worker.module} (PID {worker.pid}) is still computing.")
-        elif not found:
+        if not found:
             console.print_line("No worker is running.")
-        else:
-            rows = [(w.module, w.generation, w.pid, w.idle_s, users_text(w.clients)) for w in found]
-            console.print_table(["module", "gen.", "pid", "idle s", "clients"], rows)
+            return
+        rows = [(w.module, w.generation, w.pid, w.idle_s, users_text(w.clients)) for w in found]
+        console.print_table(["module", "gen.", "pid", "idle s", "clients"], rows)
 
     return Outcome({"action": options.action, "workers": [w.as_dict() for w in found]}, show)
 
 
+def _workers_stop(stopped: workers.Stopped) -> Outcome:
+    def show() -> None:
+        console.print_line(f"{len(stopped.ended)} worker(s) ended.")
+        for worker in stopped.still_running:
+            state = "is still computing" if worker.responding else "does not answer"
+            users = f" for {users_text(worker.clients)}" if worker.clients else ""
+            console.print_line(f"{worker.module} (PID {worker.pid}) {state}{users}.")
+        if stopped.still_running:
+            console.print_line("Kill it: ./run workers stop --force")
+
+    data = {
+        "action": "stop",
+        "workers": [worker.as_dict() for worker in stopped.ended],
+        "still_running": [worker.as_dict() for worker in stopped.still_running],
+    }
+    return Outcome(data, show, EXIT_FAILED if stopped.still_running else EXIT_DONE)
+
+
 def settings_command(options: argparse.Namespace) -> Outcome:
     """Show or change settings."""
-    path = data_folder().settings
-    changes = options.name and (options.value or options.unset)
-    found = settings.change(path, options.name, options.value) if changes else settings.load(path)
+    data, name = data_folder(), options.name
+    if name:
+        settings.refuse_unknown(name)
+    if name and (options.value or options.unset):
+        relocation.settle()
+        found = settings.change(data.settings, name, [] if options.unset else options.value)
+        if name == "idle_timeout_s":
+            idle_time.apply(data, found)
+    else:
+        found = settings.load(data.settings)
     values = settings.as_dict(found)
-    if options.name and not changes:
-        if options.name not in values:
-            raise UsageError(f"There is no setting {options.name!r}.", "See ./run settings.")
-        values = {options.name: values[options.name]}
+    if name and not options.value and not options.unset:
+        values = {name: values[name]}
 
     def show() -> None:
         rows = [(n, _shown(v), settings.help_text(n)) for n, v in values.items()]
         console.print_table(["setting", "value", "meaning"], rows)
+        console.print_line(f"The data folder is {data.root}; move it with ./run move-root FOLDER.")
 
-    return Outcome({"path": str(path), "settings": values}, show)
+    return Outcome(
+        {"path": str(data.settings), "data_root": str(data.root), "settings": values}, show
+    )
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)
+    text = ", ".join(value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, bool):
+        return text.lower()
+    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)  # a password in an address
+
+
+def move_root_command(options: argparse.Namespace) -> Outcome:
+    """Move the data folder; without a folder only finish or undo a move that was interrupted."""
+    if not options.folder:
+        with progress() as report:
+            relocation.settle(report)
+        root = data_folder().root
+        return Outcome(
+            {"data_root": str(root)}, lambda: console.print_line(f"The data folder is {root}.")
+        )
+    with progress() as report:
+        moved = relocation.move(Path(options.folder), report)
+
+    def show() -> None:
+        size = console.size(moved.size)
+        console.print_line(f"The data folder ({size}) is now {moved.target}.")
+        if not moved.old_deleted:
+            console.print_line(f"The rest of {moved.source} is deleted by a later command.")
+
+    return Outcome(
+        {
+            "data_root": str(moved.target),
+            "moved_from": str(moved.source),
+            "bytes": moved.size,
+            "old_deleted": moved.old_deleted,
+        },
+        show,
+    )

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from envmanager import console, inventory
+from envmanager import console, inventory, planning
+from envmanager.building import Wish
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -18,7 +19,13 @@ from envmanager.commands.outcome import (
     users_text,
 )
 from envmanager.environments import Installed, UpdatePlan
+from envmanager.generations import read_manifest
 from envmanager.paths import data_folder
+from envmanager.removal import Removal
+from envmanager.workers import user_text
+from envmanager.writers import Writer
+
+_BACKEND_HELP = "build of torch: auto (the default), cpu, or a CUDA build such as cu130"
 
 
 def add_to(add: Add) -> None:
@@ -26,17 +33,21 @@ def add_to(add: Add) -> None:
     add("list", list_command, "all modules with their state")
     add("status", status_command, "one module in detail", module=True)
     install = add("install", install_command, "build, test and publish an environment", module=True)
+    install.add_argument("--dry-run", action="store_true", help="show what would be fetched")
     install.add_argument("--python", help="version or path of the Python to use")
+    install.add_argument("--backend", help=_BACKEND_HELP)
     update = add("update", update_command, "publish a newer version of a module", module=True)
     update.add_argument("--dry-run", action="store_true", help="show what would change")
     update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
+    update.add_argument("--backend", help=_BACKEND_HELP)
     verify = add("verify", verify_command, "check every file, imports and tests", module=True)
     verify.add_argument("--quick", action="store_true", help="sizes only, run nothing")
     add("repair", repair_command, "verify, and build anew what is damaged", module=True)
     rollback = add("rollback", rollback_command, "publish an older generation again", module=True)
     rollback.add_argument("--to", type=int, metavar="N", help="generation; else the one before")
     add("selftest", selftest_command, "run the module's own tests", module=True)
-    add("remove", remove_command, "remove a module's environment", module=True)
+    remove = add("remove", remove_command, "remove a module's environment", module=True)
+    remove.add_argument("--when-free", action="store_true", help="as soon as nobody uses it")
 
 
 def list_command(options: argparse.Namespace) -> Outcome:
@@ -50,12 +61,14 @@ def list_command(options: argparse.Namespace) -> Outcome:
                 s.state,
                 s.installed_version,
                 s.generation,
+                s.device,
                 disk_text(s.disk),
                 users_text(s.in_use_by),
             )
             for s in statuses
         ]
-        console.print_table(["module", "state", "version", "gen.", "disk", "in use by"], rows)
+        titles = ["module", "state", "version", "gen.", "device", "disk", "in use by"]
+        console.print_table(titles, rows)
 
     return Outcome({"modules": [_without_manifest(s.as_dict()) for s in statuses]}, show)
 
@@ -69,8 +82,11 @@ def status_command(options: argparse.Namespace) -> Outcome:
         pairs |= {"state": status.state, "version": status.installed_version or "-"}
         pairs |= {"generations": status.generations, "disk": disk_text(status.disk)}
         pairs |= {"in use by": users_text(status.in_use_by) or "-"}
+        if status.busy:
+            pairs |= {"busy": _busy_text(status.busy)}
         if status.manifest:
             pairs |= {"python": status.manifest["python"], "self-test": status.manifest["selftest"]}
+            pairs |= {"backend": status.backend, "device": status.device}
         console.print_pairs(pairs)
         for problem in status.problems:
             console.print_line(f"! {problem}")
@@ -79,19 +95,54 @@ def status_command(options: argparse.Namespace) -> Outcome:
 
 
 def install_command(options: argparse.Namespace) -> Outcome:
-    """Install a module."""
+    """Install a module, or show what would be fetched."""
+    if options.dry_run:
+        return _install_planned(options)
     with progress() as report:
-        done = environments().install(options.module, python=options.python or "", report=report)
-    return _installed(done)
+        return _installed(
+            environments().install(
+                options.module,
+                python=options.python or "",
+                backend=options.backend or "",
+                report=report,
+            )
+        )
 
 
 def update_command(options: argparse.Namespace) -> Outcome:
     """Update a module, or show what would change."""
     engine = environments()
+    wish = {"backend": options.backend or "", "fresh": options.fresh}
     if options.dry_run:
-        return _planned(engine.plan_update(options.module, fresh=options.fresh))
+        return _planned(engine.plan_update(options.module, **wish))
     with progress() as report:
-        return _installed(engine.update(options.module, fresh=options.fresh, report=report))
+        return _installed(engine.update(options.module, **wish, report=report))
+
+
+def _install_planned(options: argparse.Namespace) -> Outcome:
+    engine = environments()
+    wish = Wish(options.python or "", options.backend or "")
+    plan = planning.install(engine.data, engine.settings, options.module, wish=wish)
+
+    def show() -> None:
+        if not plan.needed:
+            console.print_line(f"{plan.name} {plan.version} is installed already.")
+            return
+        console.print_pairs(
+            {
+                "module": f"{plan.name} {plan.version}",
+                "python": plan.python + (" (will be fetched too)" if plan.python_missing else ""),
+                "download": console.size(plan.space.download_bytes),
+                "disk": console.size(plan.space.disk_bytes),
+                "free": console.size(plan.space.free_bytes),
+            }
+        )
+        for line in filter(None, (plan.why, plan.space.sentence)):
+            console.print_line(line)
+        rows = [(p["package"], p["version"], console.size(p["bytes"])) for p in plan.packages]
+        console.print_table(["package", "version", "size"], rows)
+
+    return Outcome(plan.as_dict(), show)
 
 
 def _planned(plan: UpdatePlan) -> Outcome:
@@ -101,7 +152,13 @@ def _planned(plan: UpdatePlan) -> Outcome:
             return
         size = console.size(plan.download_bytes)
         versions = f"{plan.old_version} -> {plan.new_version}"
-        console.print_line(f"{plan.name} {versions}, at most {size} to download.")
+        console.print_line(f"{plan.name} {versions}, {size} to download.")
+        console.print_line(
+            f"It takes about {console.size(plan.disk_bytes)}; {console.size(plan.free_bytes)} are "
+            f"free{'' if plan.fits else ': it may not fit'}."
+        )
+        if plan.why:
+            console.print_line(plan.why)
         rows = [(c["package"], c["old"] or "-", c["new"] or "-") for c in plan.changes]
         console.print_table(["package", "now", "then"], rows)
 
@@ -162,24 +219,44 @@ def selftest_command(options: argparse.Namespace) -> Outcome:
 
 
 def remove_command(options: argparse.Namespace) -> Outcome:
-    """Remove a module."""
-    freed = environments().remove(options.module)
-    text = f"{options.module} is removed; {console.size(freed)} are free again."
-    return Outcome({"name": options.module, "freed_bytes": freed}, lambda: console.print_line(text))
+    """Remove a module, now or as soon as nobody uses it."""
+    engine, name = environments(), options.module
+    if options.when_free:
+        done = engine.remove_when_free(name)
+    else:
+        done = Removal(name, engine.remove(name), [])
+    text = f"{name} is removed; {console.size(done.freed_bytes)} are free again."
+    if done.deferred:
+        text = f"{name} is in use by {users_text(done.waiting_for)}.\n"
+        text += "A later command removes it, once nobody uses it any more; until then it works."
+        text += f"\nTo keep it: ./run install {name}"
+    return Outcome(done.as_dict(), lambda: console.print_line(text))
+
+
+def _busy_text(busy: dict[str, Any]) -> str:
+    writer = Writer(**busy)
+    stage = f", stage {writer.stage}" if writer.stage else ""
+    return user_text(writer.as_user()) + stage
 
 
 def _installed(done: Installed) -> Outcome:
-    data = {
+    manifest = read_manifest(done.folder) or {}
+    data: dict[str, Any] = {
         "name": done.name,
         "version": done.version,
         "generation": done.generation,
         "folder": str(done.folder),
         "new": done.new,
         "seconds": done.seconds,
+        "backend": manifest.get("backend"),
+        "device": manifest.get("device"),
+        "backend_why": manifest.get("backend_why"),
+        "device_problem": manifest.get("device_problem"),
     }
     text = f"{done.name} {done.version} is ready (generation {done.generation}"
     text += f", {done.seconds:.1f} s)." if done.new else ", was installed already)."
-    return Outcome(data, lambda: console.print_line(text))
+    why = "\n".join(filter(None, (data["backend_why"], data["device_problem"])))
+    return Outcome(data, lambda: console.print_line(f"{text}\n{why}".rstrip()))
 
 
 def _without_manifest(data: dict[str, Any]) -> dict[str, Any]:

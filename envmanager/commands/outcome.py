@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from envmanager import applog, console, events, settings
+from envmanager import applog, console, events, relocation, settings, workers
 from envmanager.environments import Environments
 from envmanager.paths import data_folder
 
@@ -25,6 +25,7 @@ class Outcome:
 
 
 def environments() -> Environments:
+    relocation.settle()
     data = data_folder()
     return Environments(data, settings.load(data.settings))
 
@@ -42,7 +43,7 @@ def disk_text(disk: dict[str, int]) -> str:
 
 
 def users_text(users: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{user['program']} (PID {user['pid']})" for user in users)
+    return ", ".join(map(workers.user_text, users))
 
 
 class Add(Protocol):

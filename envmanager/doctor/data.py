@@ -14,12 +14,13 @@ from typing import Any
 
 import psutil
 
-from envmanager import catalog, files, inventory
+from envmanager import catalog, files, inventory, writers
 from envmanager import config as config_file
 from envmanager.doctor.line import Check, Examine, Patient
 from envmanager.errors import ConfigError, GA3EnvError
 from envmanager.generations import read_manifest
 from envmanager.paths import DataFolder
+from envmanager.workers import user_text
 from ga3_nodes import home, locks, records
 
 _SETTLED_S = 3600.0  # what a killed command left may still be written to by its children
@@ -258,20 +259,18 @@ def _fix_leftovers(patient: Patient) -> Check:
 def other_commands(patient: Patient) -> Check:
     """Look for locks that living commands hold."""
     root = patient.data.root
-    held = [path for path in (root / "config.lock", *root.glob("envs/*.lock")) if _held(path)]
+    held = {}
+    for path in (root / "config.lock", *sorted(root.glob("envs/*.lock"))):
+        if writer := writers.holder(path):
+            held[path.stem] = user_text(writer.as_user())
     if not held:
         return Check.ok("No other command is changing anything.")
-    who = [f"{path.stem}{_holder(path)}" for path in held]
-    return Check.warning(f"Another command is changing: {', '.join(who)}.", "Wait for its end.")
+    told = "; ".join(f"{name}: {who}" for name, who in held.items())
+    return Check.warning(f"Something is being changed right now. {told}.", "Wait for its end.")
 
 
 def _held(lock: Path) -> bool:
-    return os.access(lock, os.W_OK) and locks.is_locked(lock)
-
-
-def _holder(lock: Path) -> str:
-    pid = locks.read_note(lock).get("pid")
-    return f" (PID {pid})" if pid else ""
+    return writers.holder(lock) is not None
 
 
 def module_names(patient: Patient) -> list[str]:
@@ -292,10 +291,10 @@ def module(name: str, patient: Patient) -> Check:
         return Check.error(f"{name} is broken. {problems}".strip(), hint)
     if problems:
         return Check.warning(f"{name}: {problems}", "Its published environment still works.")
-    if status.state == "not_installed":
-        return Check.ok(f"{name} is not installed.")
+    if status.state in ("not_installed", "installing"):
+        return Check.ok(f"{name} is {status.state.replace('_', ' ')}.")
     text = f"{name} {status.installed_version} is {status.state.replace('_', ' ')}"
-    users = {f"{user['program']} (PID {user['pid']})" for user in status.in_use_by}
+    users = set(map(user_text, status.in_use_by))
     text += f", in use by {', '.join(sorted(users))}." if users else "."
     newer = status.state == "update_available"
     return Check.ok(text, f"./run update {name}" if newer else "")

@@ -78,9 +78,10 @@ class _AskingUv(Uv):
         cwd: Path,
         env: Mapping[str, str] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_poll: Callable[[], None] | None = None,
     ) -> process.Finished:
         env = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "8", **(env or {})}
-        return super()._finish(*arguments, cwd=cwd, env=env, on_line=on_line)
+        return super()._finish(*arguments, cwd=cwd, env=env, on_line=on_line, on_poll=on_poll)
 
 
 @dataclass(frozen=True)

@@ -455,7 +455,7 @@ def test_what_another_command_works_on_is_left_alone(data, monkeypatch):
         found = _run(data)
         assert found["leftovers"].status == "ok"
         assert found["locks"].status == "warning"
-        assert "echo (PID 4242)" in found["locks"].message
+        assert "echo: another program (PID 4242)" in found["locks"].message
     assert _run(data)["leftovers"].status == "warning"
     assert inventory.numbers(data, "echo") == [1]
 

@@ -1,0 +1,25 @@
+"""How much disk space everything takes and an install will take; cleaning uv's cache."""
+
+from envmanager.disk.cleaning import clean_cache
+from envmanager.disk.counting import Usage, scan
+from envmanager.disk.figures import PARTS, CacheUsage, ModuleUsage, Overview
+from envmanager.disk.kept import cached
+from envmanager.disk.overview import overview
+from envmanager.disk.prediction import Prediction, predict
+from envmanager.disk.volumes import Volume, volumes
+
+__all__ = [
+    "PARTS",
+    "CacheUsage",
+    "ModuleUsage",
+    "Overview",
+    "Prediction",
+    "Usage",
+    "Volume",
+    "cached",
+    "clean_cache",
+    "overview",
+    "predict",
+    "scan",
+    "volumes",
+]

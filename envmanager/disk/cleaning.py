@@ -1,0 +1,61 @@
+"""Cleans uv's cache without breaking an environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from envmanager.disk.counting import Counter, real, scan, with_separator
+from envmanager.errors import GA3EnvError
+from envmanager.events import CancelToken, Report, ignore
+from envmanager.paths import DataFolder
+
+
+class CacheCleaner(Protocol):
+    """What `clean_cache` needs of `uv.Uv`."""
+
+    def clean_cache(self, *, everything: bool) -> None:
+        """Run ``uv cache prune``, or ``uv cache clean``."""
+
+
+def clean_cache(
+    uv: CacheCleaner,
+    data: DataFolder,
+    *,
+    everything: bool = False,
+    report: Report = ignore,
+    cancel: CancelToken | None = None,
+) -> int:
+    """Remove from uv's cache what it no longer needs; return the bytes that this freed.
+
+    Environments keep their files: a hard link holds the bytes without the cache.
+
+    Parameters
+    ----------
+    everything : bool
+        Empty the cache. The next install downloads anew and shares no bytes with those of today.
+
+    Raises
+    ------
+    GA3EnvError
+        An environment has symbolic links into the cache (``UV_LINK_MODE=symlink``) and would break.
+    """
+    cache = real(data.uv_cache)
+    if not Path(cache).is_dir():
+        return 0
+    _refuse_if_linked(data, cache, cancel)
+    before = scan(data.uv_cache, report, cancel).own
+    uv.clean_cache(everything=everything)
+    return max(0, before - scan(data.uv_cache, report, cancel).own)
+
+
+def _refuse_if_linked(data: DataFolder, cache: str, cancel: CancelToken | None) -> None:
+    counter = Counter(ignore, cancel)
+    counter.tree(real(data.root / "envs"), lambda parts: ("envs",))
+    for link in counter.symlinks:
+        if with_separator(real(Path(link))).startswith(with_separator(cache)):
+            raise GA3EnvError(
+                f"The cache was not cleaned: {link} is a symbolic link into it.",
+                "Unset UV_LINK_MODE, repair that module, then clean the cache.",
+                code="cache_in_use",
+            )
