@@ -7,19 +7,31 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from envmanager import config, devices, disk, files, fulldisk, health, process, resolution, trust
+from envmanager import (
+    config,
+    devices,
+    disk,
+    files,
+    fulldisk,
+    health,
+    overlay,
+    process,
+    resolution,
+    trust,
+)
 from envmanager.backends import AUTO
 from envmanager.catalog import Module
 from envmanager.devices import Device
 from envmanager.errors import CatalogError, InstallFailed
 from envmanager.events import CancelToken, LogLine, Notice, Report, Stage
-from envmanager.generations import MANIFEST, copied, requires_python, sha256, source_sha256
-from envmanager.installation import Installation
+from envmanager.generations import MANIFEST, copied, sha256, source_sha256
 from envmanager.paths import DataFolder, venv_python, venv_version
 from envmanager.resolution import Resolved
+from envmanager.runtimes import Runtime
 from envmanager.uv import Uv
 from ga3_nodes import __version__
 
@@ -81,6 +93,10 @@ class Build:
     timings: dict[str, float] = field(default_factory=dict)
     _running: tuple[str, float] = ("", 0.0)
 
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return overlay.runtime(self.module, self.uv)
+
     @property
     def folder(self) -> Path:
         """The generation's folder."""
@@ -101,12 +117,12 @@ class Build:
         """
         wanted = self.wish.backend
         resolution.check_driver(resolution.choose(self.module.lock, wanted), wanted)
-        request = self.wish.python or self.uv.settings.python or requires_python(self.module)
+        request = self._runtime.python(self.wish.python)
         self._stage("prepare", "Preparing the environment", lambda: self._prepare(request))
         resolved = self._stage("resolve", "Resolving the packages", self._resolve)
         self._warn_of_space(resolved)
-        packages = Installation(
-            self.folder, resolved.wheels, self.uv, self.report, self.cancel, self._begin_install
+        packages = self._runtime.packages(
+            self.folder, resolved, self.report, self.cancel, self._begin_install
         )
         self._stage("download", "Downloading the packages", packages.install)
         self._stage("check", "Checking the installed files", packages.check)
@@ -114,6 +130,7 @@ class Build:
         if resolved.choice:
             self._stage("device", "Computing on the device", lambda: self._prove(resolved))
         self._stage("self-test", "Testing the module", self._selftest)
+        self._runtime.prove(self.folder, self.report, self.cancel)
         trust.remember(self.data, resolved.trusted)
         return self._write_manifest(resolved)
 
@@ -237,6 +254,7 @@ class Build:
             "timings_s": self.timings,
             "selftest": "passed",
             "finished": time.time(),
+            **self._runtime.manifest(self.folder),
         }
         files.write_text(self.folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         return manifest
@@ -260,4 +278,5 @@ class Build:
             "functions": self.module.functions,
             "idle_timeout_s": self.uv.settings.idle_timeout_s or self.module.idle_timeout_s,
             "env": self._env,
+            **self._runtime.entry(self.folder),
         }

@@ -18,6 +18,7 @@ SCHEMA = 1
 AXES = ("yx", "yxc", "zyx", "zyxc")
 KINDS = ("labels", "image", "table")
 TYPES = ("float", "int", "bool", "choice", "text")
+WORKER, HOST = "worker", "host"  # where a module's code runs
 _REQUIRED: Any = object()
 
 
@@ -27,7 +28,7 @@ class Module:
 
     `functions` maps a function's name to its ``title``, ``summary``, ``inputs``, ``outputs`` and
     ``parameters``, with every default filled in; it is what the CLI, the app's form and the node
-    script are made from.
+    script are made from. `runtime` is `WORKER`, or `HOST` where the functions run inside NIS.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Module:
     idle_timeout_s: float
     env: dict[str, str]
     functions: dict[str, Any]
+    runtime: str = WORKER
 
     @property
     def lock(self) -> Path:
@@ -122,7 +124,10 @@ def load(folder: Path, name: str | None = None) -> Module:
         idle_timeout_s=_idle_timeout(worker),
         env=_env(worker.table("env", {})),
         functions={key: _function(table) for key, table in top.tables("functions")},
+        runtime=environment.one_of("runtime", (WORKER, HOST), WORKER),
     )
+    if module.runtime == HOST and module.env:
+        raise worker.error("env", "cannot be set where the functions run inside NIS")
     for table in (top, environment, worker):
         table.finish()
     return module
@@ -260,8 +265,8 @@ class _Table:
             raise self.error(key, "must be a list of texts")
         return value
 
-    def one_of(self, key: str, known: tuple[Any, ...]) -> Any:
-        value = self.take(key)
+    def one_of(self, key: str, known: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
+        value = self.take(key, default)
         if value not in known:
             raise self.error(key, f"is {value!r}; known: {', '.join(map(str, known))}")
         return value

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, console, fulldisk, removal
-from envmanager.commands import images, machine, modules
+from envmanager import applog, console, fulldisk, placing, removal
+from envmanager.commands import authoring, bench, images, machine, modules
 from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
 from envmanager.paths import data_folder
@@ -70,6 +70,7 @@ def _run(arguments: list[str], command: str, as_json: bool) -> int:
         options = _parser().parse_args(arguments)
         options.json = as_json
         _finish_removals(options)
+        placing.mend(data_folder())
         outcome: Outcome = options.run(options)
     except _Told as told:
         command, text = told.name, told.text
@@ -193,6 +194,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    for group in (images, modules, machine):
+    for group in (images, modules, authoring, machine, bench):
         group.add_to(add)
     return parser

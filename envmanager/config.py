@@ -54,8 +54,8 @@ def publish_client(data: DataFolder) -> Path:
     that runs keeps the files that it has imported.
     """
     folder = data.clients / _digest(NODE_PACKAGE)
-    if not folder.is_dir():
-        for leftover in data.clients.glob("*.tmp"):
+    if _digest(folder / NODE_PACKAGE.name) != folder.name:  # not there, or a file of it is lost
+        for leftover in (folder, *data.clients.glob("*.tmp")):
             files.discard(leftover, data.trash)
         temporary = data.clients / f"{folder.name}.tmp"
         copy_node_package(temporary)

@@ -27,7 +27,7 @@ from envmanager import (
 from envmanager.backends import AUTO, CPU
 from envmanager.building import Build, Wish
 from envmanager.catalog import Module
-from envmanager.errors import InstallFailed, NotInstalled
+from envmanager.errors import ConfigError, InstallFailed, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.files import discard
 from envmanager.generations import MANIFEST, read_manifest, source_sha256
@@ -397,7 +397,10 @@ class Environments:
                 discard(folder, self.data.trash)
 
     def _is_published(self, name: str, number: int) -> bool:
-        published = inventory.usable(self.data, name)
+        try:
+            published = inventory.usable(self.data, name)
+        except ConfigError:  # the reason why it could not be published
+            return False
         return published is not None and published.generation == number
 
     def _publish(self, name: str, entry: dict[str, Any]) -> None:

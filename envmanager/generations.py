@@ -15,8 +15,10 @@ from typing import Any
 
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError
+from envmanager.paths import venv_packages
 
 MANIFEST = "manifest.json"
+OVERLAY = "overlay"  # the packages of a module that runs inside NIS
 _COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
 
 
@@ -66,3 +68,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
+
+
+def sites(folder: Path, manifest: dict[str, Any]) -> list[tuple[Path, dict[str, str]]]:
+    """Return the folders that a generation's packages lie in, each with what belongs there."""
+    packages, overlaid = manifest["packages"], set(manifest.get("overlaid", ()))
+    rest = {name: version for name, version in packages.items() if name not in overlaid}
+    found = [(venv_packages(folder / ".venv"), rest)]
+    if "overlaid" in manifest:
+        found.append((folder / OVERLAY, {name: packages[name] for name in overlaid}))
+    return found

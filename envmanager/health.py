@@ -17,6 +17,7 @@ from typing import Any
 
 from envmanager import process
 from envmanager.events import CancelToken, Progress, Report, Stage, ignore
+from envmanager.generations import sites
 from envmanager.paths import venv_base, venv_packages, venv_python
 from ga3_nodes import spawn
 
@@ -62,8 +63,9 @@ def verify(
     problems = list(copies(folder, manifest))
     base = list(_base_python(folder / ".venv"))
     report(Stage("files", "Checking the installed packages"))
-    venv, wanted = folder / ".venv", manifest["packages"]
-    problems += base + packages(venv, wanted, quick=quick, report=report, cancel=cancel)
+    problems += base
+    for site, wanted in sites(folder, manifest):
+        problems += packages_in(site, wanted, quick=quick, report=report, cancel=cancel)
     if quick or base:
         return problems
     report(Stage("imports", "Importing"))
@@ -84,8 +86,19 @@ def packages(
     report: Report = ignore,
     cancel: CancelToken | None = None,
 ) -> list[Problem]:
-    """Compare the installed packages with the wanted ones, and their files with ``RECORD``."""
-    site = venv_packages(venv)
+    """Check the packages of a virtual environment; see `packages_in`."""
+    return packages_in(venv_packages(venv), wanted, quick=quick, report=report, cancel=cancel)
+
+
+def packages_in(
+    site: Path,
+    wanted: dict[str, str],
+    *,
+    quick: bool = False,
+    report: Report = ignore,
+    cancel: CancelToken | None = None,
+) -> list[Problem]:
+    """Compare the packages in a folder with the wanted ones, and their files with ``RECORD``."""
     found = {}
     for info in sorted(site.glob("*.dist-info")):
         name, _, version = info.name.removesuffix(".dist-info").partition("-")
@@ -94,9 +107,7 @@ def packages(
     checks = [(name, check) for name, (_, info) in found.items() for check in _record(info)]
     total, done = sum(check.size for _, check in checks), 0
     for name, check in checks:
-        if cancel:
-            cancel.check()
-        problem = check.problem(name, quick)
+        problem = check.problem(name, quick, cancel or CancelToken())
         if problem:
             problems.append(problem)
         done += check.size
@@ -118,13 +129,16 @@ class _Check:
     size: int
     digest: str
 
-    def problem(self, package: str, quick: bool) -> Problem | None:
+    def problem(self, package: str, quick: bool, cancel: CancelToken) -> Problem | None:
+        cancel.check()
         try:
             size = self.path.stat().st_size
         except OSError:
             message = f"{package}: the file {self.shown} is missing."
             return Problem("file_missing", package, str(self.path), message)
-        if size == self.size and (quick or not self.digest or _digest(self.path) == self.digest):
+        if size == self.size and (
+            quick or not self.digest or _digest(self.path, cancel) == self.digest
+        ):
             return None
         how = "has changed" if size == self.size else f"has {size} bytes instead of {self.size}"
         message = f"{package}: the file {self.shown} {how}."
@@ -144,10 +158,11 @@ def _record(info: Path) -> Iterator[_Check]:
             yield _Check((info.parent / row[0]), row[0], int(row[2]), digest)
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, cancel: CancelToken) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
+            cancel.check()  # one file may have gigabytes
             digest.update(chunk)
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
 

@@ -12,7 +12,7 @@ from envmanager.downloads import Downloads
 from envmanager.errors import InstallFailed
 from envmanager.events import CancelToken, LogLine, Report
 from envmanager.lockfile import Wheel
-from envmanager.paths import venv_python
+from envmanager.paths import venv_packages, venv_python
 from envmanager.uv import Uv
 
 _FETCHED = re.compile(r"^(Prepared|Uninstalled|Installed) \d+ packages? in")
@@ -22,7 +22,8 @@ _FETCHED = re.compile(r"^(Prepared|Uninstalled|Installed) \d+ packages? in")
 class Installation:
     """The packages of one generation: what its ``pylock.toml`` lists.
 
-    `fetched` is called once all is downloaded and uv begins to install.
+    `fetched` is called once all is downloaded and uv begins to install. `pylock` is the file that
+    lists the packages, `target` a plain folder for them in place of the environment.
     """
 
     folder: Path
@@ -31,6 +32,13 @@ class Installation:
     report: Report
     cancel: CancelToken
     fetched: Callable[[], None]
+    pylock: str = "pylock.toml"
+    target: Path | None = None
+
+    @property
+    def site(self) -> Path:
+        """The folder that the packages come to lie in."""
+        return self.target or venv_packages(self.folder / ".venv")
 
     def install(self) -> None:
         """Download the packages and link them into the environment.
@@ -63,19 +71,16 @@ class Installation:
 
     def _sync(self, fetched: Callable[[], None], damaged: Sequence[str] = ()) -> None:
         cache = self.uv.data.uv_cache
-        uv_cache.sweep(cache)
+        uv_cache.sweep(cache)  # what an engine that was killed has left
         watch = _Watch(Downloads(cache, self.wheels), self.report, fetched)
         python = venv_python(self.folder / ".venv")
-        try:
-            self.uv.sync(self.folder / "pylock.toml", python, watch.line, watch.poll, damaged)
-        except BaseException:  # Ctrl-C too: half a wheel may have gigabytes
-            uv_cache.sweep(cache)
-            raise
+        pylock = self.folder / self.pylock
+        self.uv.sync(pylock, python, watch.line, watch.poll, damaged, self.target)
         watch.end()
 
     def _problems(self) -> list[health.Problem]:
         wanted = {wheel.package: wheel.version for wheel in self.wheels}
-        return health.packages(self.folder / ".venv", wanted, cancel=self.cancel)
+        return health.packages_in(self.site, wanted, report=self.report, cancel=self.cancel)
 
 
 class _Watch:

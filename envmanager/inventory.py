@@ -10,6 +10,7 @@ from envmanager.catalog import Module
 from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.generations import read_manifest, source_sha256
 from envmanager.paths import DataFolder
+from envmanager.writers import Writer
 from ga3_nodes import home
 
 
@@ -111,12 +112,8 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         if not entry and not problems:
             raise
     manifest = read_manifest(entry.folder) if entry else None
-    state = _state(module, entry, manifest, problems)
     writer = writers.present(data, name)
-    if (writer and writer.what == "remove") or writers.removal_mark(data, name).exists():
-        state = "removing"
-    elif writer and state in ("not_installed", "broken"):
-        state = "installing"
+    state = _passing(data, name, writer, _state(module, entry, manifest, problems))
     present = numbers(data, name)
     if manifest and manifest.get("device_problem"):
         problems.append(manifest["device_problem"])
@@ -154,6 +151,15 @@ def _state(
     if module and not is_current(module, entry):
         return "update_available"
     return "ready"
+
+
+def _passing(data: DataFolder, name: str, writer: Writer | None, state: str) -> str:
+    """Return the state while a writer works: what nodes can use meanwhile keeps its own."""
+    what = writer.what if writer else ""
+    if what == "remove" or writers.removal_mark(data, name).exists():
+        return "removing"
+    builds = what in ("install", "update", "repair")
+    return "installing" if builds and state in ("not_installed", "broken") else state
 
 
 def _disk_use(

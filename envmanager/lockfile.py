@@ -53,6 +53,11 @@ def locked_hashes(lock: Path) -> dict[tuple[str, str], set[str]]:
     return found
 
 
+def is_pin(line: str) -> bool:
+    """Tell whether a line of a ``requirements.lock`` begins the pin of a package."""
+    return _REQUIREMENT.match(line) is not None
+
+
 def wheels(pylock: Path) -> list[Wheel]:
     """Return what a ``pylock.toml`` (PEP 751) would install."""
     document = tomllib.loads(pylock.read_text("utf-8"))

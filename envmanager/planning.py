@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envmanager import catalog, disk, inventory, resolution
+from envmanager import catalog, disk, inventory, overlay, resolution
 from envmanager.backends import AUTO, CPU
 from envmanager.building import Wish
 from envmanager.events import CancelToken
-from envmanager.generations import read_manifest, requires_python
+from envmanager.generations import read_manifest
 from envmanager.paths import DataFolder, base_python
 from envmanager.settings import Settings
 from envmanager.uv import Uv
@@ -76,7 +76,7 @@ def install(
     wish = asked.or_else(before)
     uv = Uv(data, settings, cancel)
     data.root.mkdir(parents=True, exist_ok=True)  # uv runs in it
-    request = wish.python or settings.python or requires_python(module)
+    request = overlay.runtime(module, uv).python(wish.python)
     python = uv.find_python(request)
     with tempfile.TemporaryDirectory(prefix="ga3-plan-") as folder:
         found = resolution.plan(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +71,7 @@ def run(
         with ProcessTree(command, cwd, environment) as tree:
             out, err = _Reader(tree.process.stdout), _Reader(tree.process.stderr)
             readers = [out, err]
-            while not _ended(tree):
+            while not tree.ended(_POLL_S):
                 if cancel:
                     cancel.check()
                 err.hand_over(on_line)
@@ -83,14 +82,6 @@ def run(
             reader.close()
     err.hand_over(on_line)
     return Finished(tree.process.returncode, out.text(), err.text())
-
-
-def _ended(tree: ProcessTree) -> bool:
-    try:
-        tree.process.wait(_POLL_S)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 class _Reader:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from envmanager import guard
 
@@ -62,11 +63,18 @@ class ProcessTree:
         finally:
             self._bonds.close()
 
+    def ended(self, seconds: float) -> bool:
+        """Tell whether the program has ended, after so many seconds at most."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def kill(self) -> None:
         """Kill all of it, and wait for its end."""
         self._bonds.kill(self.process if self.process.poll() is None else None)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_KILL_S)
+        self.ended(_KILL_S)
 
     def _wait_for_the_rest(self) -> None:
         deadline = time.monotonic() + _LAST_WORDS_S
@@ -121,7 +129,7 @@ if sys.platform == "win32":
             kernel = ctypes.WinDLL("kernel32", use_last_error=True)
             kernel.CreateJobObjectW.restype = wintypes.HANDLE
             kernel.CreateJobObjectW.argtypes = [wintypes.LPVOID, wintypes.LPCWSTR]
-            about = [wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD]
+            about: list[Any] = [wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD]
             kernel.SetInformationJobObject.argtypes = about
             kernel.QueryInformationJobObject.argtypes = [*about, wintypes.LPVOID]
             kernel.AssignProcessToJobObject.argtypes = [wintypes.HANDLE, wintypes.HANDLE]

@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from envmanager import catalog, files, workers, writers
-from envmanager.errors import GA3EnvError, ModuleInUse
+from envmanager.errors import DiskFull, GA3EnvError, ModuleInUse
 from envmanager.events import CancelToken, Notice, Report, Stage, ignore
 from envmanager.paths import MOVE_NOTE, DataFolder
-from envmanager.transfer import Transfer
+from envmanager.transfer import Transfer, disturbed
 from ga3_nodes import home, leases, locks, records
 
 _LOCK = "move.lock"
+_PATIENCE_S = 5.0  # for a worker that began in the old folder at the last moment
 # What stays in the place when its data folder moves away; on Windows the workers of all roots have
 # their records in the place's `run`.
 _OF_THE_PLACE = frozenset({home.LOCATION, MOVE_NOTE, _LOCK, "run"})
@@ -44,9 +45,14 @@ class Moved:
 
 @dataclass(frozen=True)
 class _Note:
-    """What a move is about to do; `made` tells that the target did not exist before."""
+    """What a move is about to do; `made` tells that the target did not exist before.
+
+    It lies in the place and in both folders, and is settled from that place alone: the folders may
+    be places of their own, for who names one in GA3ENV_HOME.
+    """
 
     id: str
+    place: str
     source: str
     target: str
     made: bool
@@ -71,7 +77,8 @@ def move(folder: Path, report: Report = ignore, cancel: CancelToken | None = Non
         data = DataFolder(home.located(place))
         data.root.mkdir(parents=True, exist_ok=True)
         _refuse(place, data.root, target)
-        note = _Note(os.urandom(8).hex(), str(data.root), str(target), not target.exists())
+        number, new = os.urandom(8).hex(), not target.exists()
+        note = _Note(number, str(place), str(data.root), str(target), made=new)
         with _quiet(data):
             try:
                 size = _copy(place, note, report, cancel or CancelToken())
@@ -180,10 +187,13 @@ def _copy(place: Path, note: _Note, report: Report, cancel: CancelToken) -> int:
             code="move_refused",
         ) from error
     transfer = Transfer(source, target, _left_out, report, cancel)
-    report(Stage("plan", f"Listing {source}"))
-    _refuse_without_room(target, transfer.plan(MOVE_NOTE))
-    report(Stage("copy", f"Copying to {target}"))
-    transfer.copy()
+    try:
+        report(Stage("plan", f"Listing {source}"))
+        _refuse_without_room(target, transfer.plan(MOVE_NOTE))
+        report(Stage("copy", f"Copying to {target}"))
+        transfer.copy()
+    except FileNotFoundError as error:  # what was listed is gone
+        raise disturbed(Path(error.filename)) from error
     report(Stage("verify", "Checking the copy"))
     transfer.verify()
     return transfer.size
@@ -200,11 +210,10 @@ def _refuse_without_room(target: Path, needed: int) -> None:
     needed += needed // 50 + (1 << 20)  # folders take room too
     free = shutil.disk_usage(target).free
     if free < needed:
-        raise GA3EnvError(
+        raise DiskFull(
             f"The volume of {target} has {free / 1e9:,.2f} GB free; {needed / 1e9:,.2f} GB are "
             "needed.",
             "Choose a folder on another volume, or free some room: ./run disk --clean-cache.",
-            code="disk_full",
         )
 
 
@@ -223,7 +232,8 @@ def _switch(place: Path, target: Path) -> None:
 def _settle(place: Path, report: Report) -> bool:
     """Delete what is not in force, then the notes; tell whether nothing is left to do."""
     note = _read(place)
-    if note is None:
+    if note is None or Path(note.place) != place:
+        _refuse_a_foreign(note, place)
         return True
     source, target = Path(note.source), Path(note.target)
     moved = home.located(place) == target
@@ -244,11 +254,21 @@ def _settle(place: Path, report: Report) -> bool:
     return True
 
 
+def _refuse_a_foreign(note: _Note | None, place: Path) -> None:
+    if note and Path(note.source) == place:
+        raise ModuleInUse(
+            f"{place} is being moved as the data folder of {note.place}.",
+            "Wait until that is done. If it was interrupted, run ./run move-root without "
+            "GA3ENV_HOME.",
+            code="moving",
+        )
+
+
 def _is_unused(source: Path) -> bool:
     """Let no worker start in the old folder any more, and end those that run."""
     data = DataFolder(source)
     home.patiently(lambda: data.config.unlink(missing_ok=True), seconds=10.0)
-    workers.stop(data)
+    workers.stop(data, patience_s=_PATIENCE_S)
     return not leases.held(source)
 
 
@@ -282,7 +302,7 @@ def _forget(folder: Path, place: Path | None = None) -> None:
 def _read(folder: Path) -> _Note | None:
     try:
         found = json.loads((folder / MOVE_NOTE).read_text("utf-8"))
-        return _Note(found["id"], found["source"], found["target"], found["made"])
+        return _Note(**{name: found[name] for name in _Note.__dataclass_fields__})
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

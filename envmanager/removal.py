@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from envmanager import catalog, config, disk, files, inventory, workers, writers
@@ -72,8 +71,12 @@ def _remove(data: DataFolder, name: str) -> int:
     return freed
 
 
+def _is_there(data: DataFolder, name: str) -> bool:
+    return name in home.read_config(data.root)["modules"] or data.module(name).is_dir()
+
+
 def _require(data: DataFolder, name: str) -> None:
-    if name not in home.read_config(data.root)["modules"] and not data.module(name).is_dir():
+    if not _is_there(data, name):
         catalog.find(name, data)
         raise NotInstalled(f"The module {name!r} is not installed.", "Nothing to do.")
 
@@ -168,8 +171,7 @@ def _remove_marked(data: DataFolder, name: str) -> None:
     with writers.sole(data, name, "remove"):
         if not writers.removal_mark(data, name).exists():
             return  # an install has just decided otherwise
-        try:
-            _require(data, name)
+        if _is_there(data, name):
             _remove(data, name)
-        except NotInstalled:
+        else:
             keep(data, name)

@@ -64,6 +64,9 @@ class Settings:
     python_mirror: str = _setting(
         "", values.url(folder=True), "where downloaded Pythons come from, instead of GitHub"
     )
+    nis_python: str = _setting(
+        "", values.folder(), "folder of NIS-Elements' own Python, where it is not found by itself"
+    )
     cache_dir: str = _setting(
         "", values.folder(), "cache of downloads; on the data folder's volume it costs no space"
     )

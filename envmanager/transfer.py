@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from envmanager import fulldisk
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Progress, Report
 
@@ -89,9 +90,13 @@ class Transfer:
 
         Raises
         ------
-        Cancelled
+        Cancelled, DiskFull
             The copy is not complete.
         """
+        with fulldisk.named(self.target):
+            self._copy_items()
+
+    def _copy_items(self) -> None:
         total = sum(state.st_size for state in self.items.values())
         self.report(Progress(0, total))
         for name, state in self.items.items():
@@ -121,11 +126,7 @@ class Transfer:
         copied = listing(self.target, self.leave_out, self.cancel)
         was = _signature(self.items, times=True)
         if changed := set(was.items()) ^ set(_signature(now, times=True).items()):
-            raise GA3EnvError(
-                f"{self.source / min(changed)[0]} was changed while the data folder was copied.",
-                "Nothing was moved. Close what works on it and try again.",
-                code="move_disturbed",
-            )
+            raise disturbed(self.source / min(changed)[0])
         expected = _signature(self.items, times=False)
         if wrong := set(expected.items()) ^ set(_signature(copied, times=False).items()):
             raise GA3EnvError(
@@ -200,12 +201,23 @@ class Transfer:
             self.report(Progress(self._done, total))
 
 
+def disturbed(path: Path) -> GA3EnvError:
+    """Return the error for a file that another program changed meanwhile."""
+    return GA3EnvError(
+        f"{path} was changed while the data folder was copied.",
+        "Nothing was moved. Close what works on it and try again.",
+        code="move_disturbed",
+    )
+
+
 def _signature(items: dict[str, os.stat_result], *, times: bool) -> dict[str, tuple[int, ...]]:
     """Return what two listings of the same content agree in."""
     found: dict[str, tuple[int, ...]] = {}
     for name, state in items.items():
-        if name.startswith("logs/"):
+        if name.partition("/")[0] == "logs":
             continue  # this very command writes there
+        if times and "/__pycache__" in name:
+            continue  # a worker that starts writes them; nothing is lost without
         mended = not times and name.endswith(_MENDED)
         regular = stat.S_ISREG(state.st_mode) and not mended
         time = state.st_mtime_ns if times and regular else 0

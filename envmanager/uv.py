@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from envmanager import downloads, fulldisk, network, process
+from envmanager import downloads, fulldisk, network, process, pythons, uv_cache
 from envmanager.errors import ToolFailed
 from envmanager.events import CancelToken
 from envmanager.paths import DataFolder, base_python, uv_binary
@@ -61,9 +61,15 @@ class Uv:
         self._run("resolve the packages", *arguments, cwd=pylock.parent)
 
     def lock(self, pyproject: Path, lock: Path) -> None:
-        """Resolve the newest versions that a ``pyproject.toml`` allows into a universal lock."""
+        """Resolve the newest versions that a ``pyproject.toml`` allows into a universal lock.
+
+        Without the Python's version the lock would hold nothing for versions older than that of
+        whichever Python uv comes across.
+        """
         arguments: list[str | Path] = ["pip", "compile", pyproject, "--universal", "-o", lock]
         arguments += ["--generate-hashes", "--no-header", "--upgrade", *self._sources()]
+        arguments += ["--python", base_python(), "--python-version", pythons.oldest(pyproject)]
+        arguments.append("--no-build")  # an install takes wheels only: better said here
         for file in self._constraint_files(lock.parent):
             arguments += ["--constraints", file]
         self._run("find new versions", *arguments, cwd=lock.parent)
@@ -75,10 +81,12 @@ class Uv:
         on_line: Callable[[str], None],
         on_poll: Callable[[], None],
         damaged: Sequence[str] = (),
+        target: Path | None = None,
     ) -> None:
         """Install exactly what a ``pylock.toml`` lists; only wheels, each with its hash.
 
         `damaged` names packages whose files in uv's cache have changed: they are fetched anew.
+        `target` is a plain folder to install into; the wheels are still those for `python`.
         """
         arguments: list[str | Path] = [
             "pip",
@@ -90,6 +98,7 @@ class Uv:
             "--no-build",
         ]
         arguments += ["--preview-features", "pylock"]
+        arguments += ["--target", target] if target else []
         for package in damaged:
             arguments += ["--refresh-package", package, "--reinstall-package", package]
         self._run(
@@ -162,8 +171,8 @@ class Uv:
                 raise fulldisk.failure(*places, log_tail=finished.stderr[-4000:])
             raise ToolFailed(
                 f"uv could not {task}: {_reason(finished.stderr)}",
-                "Check the network connection and the settings (proxy, index_url, find_links), "
-                "then run the command again.",
+                "Check the network connection and the settings (proxy, certificates, "
+                "index_url, find_links), then run the command again.",
                 details={"exit_code": finished.exit_code, "log_tail": finished.stderr[-4000:]},
             )
         return finished
@@ -193,14 +202,18 @@ class Uv:
             "UV_LINK_MODE": "hardlink",  # symlinks into the cache would break when it is cleaned
             **(env or {}),
         }
-        return process.run(
-            [binary, *arguments],
-            cwd=cwd,
-            env=environment,
-            cancel=self.cancel,
-            on_line=on_line,
-            on_poll=on_poll,
-        )
+        try:
+            return process.run(
+                [binary, *arguments],
+                cwd=cwd,
+                env=environment,
+                cancel=self.cancel,
+                on_line=on_line,
+                on_poll=on_poll,
+            )
+        except BaseException:  # Ctrl-C too: half a wheel may have gigabytes
+            uv_cache.sweep(self.data.uv_cache)
+            raise
 
 
 def _python_path() -> str:

@@ -23,8 +23,8 @@ User = dict[str, Any]
 class Worker:
     """A live worker; `clients` are the programs that are connected to it now.
 
-    Each of them has ``program``, ``pid``, ``since`` (seconds since the epoch) and ``busy``. One that
-    holds its lease and does not answer (`responding` is False) counts as busy; its clients are those
+    Each of them has ``program``, ``pid``, ``since`` (seconds since the epoch) and ``busy``. Where
+    `responding` is False the worker does not answer: it counts as busy, and its clients are those
     that its lease names.
     """
 

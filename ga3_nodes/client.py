@@ -11,6 +11,7 @@ clients and keeps its model loaded.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,6 +41,7 @@ START_TIMEOUT_S = 120.0
 _POLL_S = 0.05  # how often a wait looks at `cancelled`; a reply is seen at once
 _DEATH_S = 1.0  # how long the lease of a worker may outlive its connections
 _TRIES = 5
+_ROOM = 1 << 16  # bytes that a worker needs on the disk for its record and its log
 MANAGER = "manager"  # the program's name for questions that are not calls
 
 
@@ -112,6 +114,8 @@ def call(
     }
     deadline = None if timeout is None else time.monotonic() + timeout
     patience = _Patience(deadline, cancelled or (lambda: False))
+    if entry.overlay and entry.python_tag == sys.implementation.cache_tag:
+        return _call_here(entry, message, arrays, patience, copy)
     for _ in range(_TRIES):
         try:
             return _link(entry, patience).call(message, arrays, patience, copy)
@@ -122,6 +126,26 @@ def call(
         f"Repair {module} in GA3 Environment Manager.",
         details=_evidence(entry, 0),
     )
+
+
+def _call_here(
+    entry: home.ModuleEntry,
+    message: wire.Message,
+    arrays: Mapping[str, np.ndarray],
+    patience: _Patience,
+    copy: bool,
+) -> Result:
+    """Call a light module without a worker: this is a Python that its overlay was made for."""
+    from ga3_nodes import inprocess  # nodes of other modules shall not pay for its import
+
+    if error := patience.exhausted():
+        raise error
+    with _held(inprocess.lock(entry), patience):
+        given = (message["function"], arrays, message["params"], message["axes"])
+        outputs, seconds = inprocess.run(entry, *given, copy=copy)
+    result = Result(outputs)
+    result.seconds, result.device, result.worker_pid = seconds, entry.device, os.getpid()
+    return result
 
 
 def start(module: str) -> int:
@@ -400,6 +424,12 @@ def _did_not_start(entry: home.ModuleEntry, code: int, log_start: int) -> Worker
     if code == spawn.EXIT_RETIRED:
         return WorkerStartFailed(
             f"Another version of {entry.name} was installed just now.", "Run again."
+        )
+    if shutil.disk_usage(entry.root).free < _ROOM:
+        return WorkerStartFailed(
+            f"The worker of {entry.name} did not start: the disk of {entry.root} is full.",
+            "Free some space on it, then try again.",
+            code="disk_full",
         )
     return WorkerStartFailed(
         f"The worker of {entry.name} did not start (exit code {code}).",

@@ -27,9 +27,10 @@ def read_declaration(folder: Path) -> dict[str, Any]:
         return tomllib.loads((folder / "module.toml").read_text("utf-8"))
 
 
-def load(folder: Path, name: str) -> ModuleType:
-    """Import a Python file of the module's folder under its own name."""
+def load(folder: Path, name: str, known_as: str = "") -> ModuleType:
+    """Import a Python file of the module's folder under its own name, or another one."""
     path = folder / f"{name}.py"
+    name = known_as or name
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -48,15 +49,20 @@ def load(folder: Path, name: str) -> ModuleType:
     return module
 
 
-def load_worker(folder: Path, declaration: dict[str, Any]) -> ModuleType:
+def load_worker(folder: Path, declaration: dict[str, Any], known_as: str = "") -> ModuleType:
     """Import ``worker.py``; all declared functions must be there.
+
+    Parameters
+    ----------
+    known_as : str, optional
+        Its name in `sys.modules`, where that is not ``worker``.
 
     Raises
     ------
     ModuleFailed
         It cannot be imported, or lacks a function.
     """
-    worker = load(folder, "worker")
+    worker = load(folder, "worker", known_as)
     for name in declaration["functions"]:
         if not callable(getattr(worker, name, None)):
             raise ModuleFailed(

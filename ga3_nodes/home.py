@@ -26,7 +26,8 @@ _T = TypeVar("_T")
 class ModuleEntry:
     """A published module environment, as ``config.json`` describes it.
 
-    `folder` is the generation's folder, `python` its interpreter; both are absolute.
+    `folder` is the generation's folder, `python` its interpreter; both are absolute. `overlay` is
+    the folder of packages of a module that runs inside NIS, in a Python of the tag `python_tag`.
     """
 
     name: str
@@ -40,6 +41,8 @@ class ModuleEntry:
     functions: dict[str, Any]
     idle_timeout_s: float
     env: dict[str, str]
+    overlay: Path | None = None
+    python_tag: str = ""
 
 
 def user_root() -> Path:
@@ -167,6 +170,8 @@ def entry(root: Path, name: str, data: dict[str, Any]) -> ModuleEntry:
             functions={str(k): {**_NO_FUNCTION, **v} for k, v in data["functions"].items()},
             idle_timeout_s=float(data.get("idle_timeout_s", 600)),
             env={str(k): str(v) for k, v in data.get("env", {}).items()},
+            overlay=root / data["overlay"] if data.get("runtime") == "host" else None,
+            python_tag=str(data.get("python_tag", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(

@@ -62,14 +62,18 @@ class Peer:
     gone: bool = False
     _sending: threading.Lock = field(default_factory=threading.Lock)
 
+    def __post_init__(self) -> None:
+        """Take care that no client can keep the worker from serving the others."""
+        self._sender = wire.Sender(self.connection, _SEND_TIMEOUT_S)
+
     def send(self, message: wire.Message) -> None:
         """Send a message; a client that is gone is not worth an error, nor one that is stuck."""
         try:
             with self._sending:
-                wire.send(self.connection, message, _SEND_TIMEOUT_S)
+                self._sender.deliver(message)
         except wire.ConnectionLost:
             self.gone = True
-            wire.drop(self.connection)  # its reader wakes up and clears up
+            self._sender.drop()  # its reader wakes up and clears up
 
     def as_dict(self) -> dict[str, Any]:
         """Return what others may know of the client."""
@@ -185,7 +189,7 @@ class Server:
         }
         try:
             peer = Peer(connection, wire.welcome(connection, self.key, about))
-        except (wire.ConnectionLost, GA3EnvError):
+        except (GA3EnvError, OSError):
             connection.close()
             return
         self.peers.append(peer)

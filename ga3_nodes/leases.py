@@ -2,8 +2,8 @@
 
 The note says who uses the worker, for those whom it cannot answer: it may be suspended, or belong
 to another account. There are two locks. The private one lies beside the worker's record and lets
-only one worker of this user live. The public one, in ``ROOT/leases``, tells all accounts of a shared
-data folder; a worker that may not write there lives without it.
+only one worker of this user live. The public one, in ``ROOT/leases``, tells all accounts of a
+shared data folder; a worker that may not write there lives without it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 from ga3_nodes import home, locks, records
 
+_PUBLIC_S = 0.2  # longer than anybody's question whether the lease is held
 _NAME = re.compile(r"(?P<module>[a-z][a-z0-9_]*)-(?P<generation>\d+)(-.*)?\.lease")
 
 
@@ -42,7 +43,7 @@ class Lease:
             return False
         try:
             self._public.path.parent.mkdir(exist_ok=True)
-            self._public.acquire()
+            self._public.acquire(_PUBLIC_S)
         except OSError:
             pass  # a shared data folder that this user only reads
         return True

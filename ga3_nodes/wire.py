@@ -79,46 +79,83 @@ def _through(folder: int, address: str) -> str:
     return f"/proc/self/fd/{folder}/{os.path.basename(address)}"
 
 
-def send(connection: Connection, message: Message, timeout: float | None = None) -> None:
-    """Send one message.
-
-    Parameters
-    ----------
-    timeout : float, optional
-        Seconds that the peer may read nothing of it; without limit by default. A connection that
-        this ends is of no further use: `drop` it.
+def send(connection: Connection, message: Message) -> None:
+    """Send one message, however long the peer takes to read it.
 
     Raises
     ------
     ConnectionLost
-        The peer is gone, or does not read.
+        The peer is gone.
     ProtocolError
         The message is larger than `MAX_MESSAGE`.
     """
+    data = _encode(message)
+    try:
+        connection.send_bytes(data)
+    except (OSError, ValueError) as error:
+        raise ConnectionLost(f"The connection is lost: {error}.") from error
+
+
+def _encode(message: Message) -> bytes:
     data = json.dumps(message, separators=(",", ":")).encode()
     if len(data) > MAX_MESSAGE:
         raise ProtocolError(
             f"A message of {len(data) / 1e6:.0f} MB is larger than {MAX_MESSAGE / 1e6:.0f} MB."
         )
-    try:
-        if timeout is None:
-            connection.send_bytes(data)
-        else:
-            _send_within(connection, data, timeout)
-    except (OSError, ValueError) as error:
-        raise ConnectionLost(f"The connection is lost: {error}.") from error
+    return data
 
 
-def _send_within(connection: Connection, data: bytes, timeout: float) -> None:
-    """Do as `send_bytes` does, but raise OSError where the peer reads nothing for `timeout`."""
-    if _winapi is not None:
-        _write_pipe(connection.fileno(), data, timeout)
-        return
-    seconds, rest = divmod(timeout, 1)
-    limit = struct.pack("@ll", int(seconds), int(rest * 1e6))  # struct timeval
-    with socket.socket(fileno=os.dup(connection.fileno())) as channel:
-        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    connection.send_bytes(data)
+class Sender:
+    """Sends to a peer that may have stopped reading, as a suspended program has.
+
+    Parameters
+    ----------
+    timeout : float
+        Seconds that the peer may read nothing of a message.
+    """
+
+    def __init__(self, connection: Connection, timeout: float) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        if _winapi is None:
+            seconds, rest = divmod(timeout, 1)
+            limit = struct.pack("@ll", int(seconds), int(rest * 1e6))  # struct timeval
+            with self._socket() as channel:
+                channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+    def deliver(self, message: Message) -> None:
+        """Send one message; a connection that this loses is of no further use: `drop` it.
+
+        Raises
+        ------
+        ConnectionLost
+            The peer is gone, or does not read.
+        ProtocolError
+            The message is larger than `MAX_MESSAGE`.
+        """
+        if _winapi is None:
+            send(self._connection, message)
+            return
+        try:
+            _write_pipe(self._connection.fileno(), _encode(message), self._timeout)
+        except (OSError, ValueError) as error:
+            raise ConnectionLost(f"The connection is lost: {error}.") from error
+
+    def drop(self) -> None:
+        """End the connection at once, also for a thread that waits for its messages."""
+        try:
+            if _winapi is None:
+                with self._socket() as channel:
+                    channel.shutdown(socket.SHUT_RDWR)
+            else:
+                _disconnect_pipe(self._connection.fileno())
+        except OSError:
+            pass  # it has ended already
+
+    def _socket(self) -> socket.socket:
+        """Return a second handle of the connection's socket; the caller closes it."""
+        descriptor = os.dup(self._connection.fileno())
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
 
 
 def _write_pipe(handle: int, data: bytes, timeout: float) -> None:
@@ -133,19 +170,11 @@ def _write_pipe(handle: int, data: bytes, timeout: float) -> None:
         raise TimeoutError("the peer does not read")
 
 
-def drop(connection: Connection) -> None:
-    """End a connection at once, also for a thread of this process that waits for its messages."""
-    try:
-        if _winapi is not None:
-            import ctypes
+def _disconnect_pipe(handle: int) -> None:
+    import ctypes
 
-            kernel32 = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
-            kernel32.DisconnectNamedPipe(ctypes.c_void_p(connection.fileno()))
-            return
-        with socket.socket(fileno=os.dup(connection.fileno())) as channel:
-            channel.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # it has ended already
+    kernel32 = ctypes.windll.kernel32  # type: ignore[attr-defined,unused-ignore]
+    kernel32.DisconnectNamedPipe(ctypes.c_void_p(handle))
 
 
 def receive(

@@ -83,6 +83,8 @@ class LocalIndex:
     requests : Counter of str
         How often each path was asked for. A proxy's request (``GET http://host/path``) counts, and
         is answered, as one for its path: the server can stand for a proxy.
+    headers : dict of str
+        Is sent with each answer, such as how long it may be cached.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class LocalIndex:
         sizes: bool = False,
     ) -> None:
         self.requests: Counter[str] = Counter()
+        self.headers: dict[str, str] = {}
         self._metadata, self._sizes = metadata, sizes
         self._files: dict[str, dict[str, _Served]] = {}  # by page ("simple/numpy") and file name
         self._faults: list[tuple[str, Fault]] = []
@@ -285,7 +288,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(length))
         self.send_header("Accept-Ranges", "bytes")
-        for name, value in (extra or {}).items():
+        for name, value in {**self.server.index.headers, **(extra or {})}.items():
             self.send_header(name, value)
         self.end_headers()
 

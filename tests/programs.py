@@ -36,9 +36,14 @@ def python(code: str, *words: object, **env: str) -> subprocess.Popen[str]:
     )
 
 
-def caller(function: str, shape: tuple[int, int] = (4, 4), **parameters: Any):
+def caller(
+    function: str,
+    shape: tuple[int, int] = (4, 4),
+    env: dict[str, str] | None = None,
+    **parameters: Any,
+) -> subprocess.Popen[str]:
     """Start a program that calls the echo module once."""
-    return python(CALL, json.dumps([function, shape, parameters]))
+    return python(CALL, json.dumps([function, shape, parameters]), **(env or {}))
 
 
 def command(*words: object, **env: str) -> subprocess.Popen[str]:

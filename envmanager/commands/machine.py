@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from envmanager.commands.outcome import (
     EXIT_FAILED,
     Add,
     Outcome,
+    date_text,
     environments,
     progress,
     users_text,
@@ -73,6 +74,8 @@ def doctor_command(options: argparse.Namespace) -> Outcome:
 
 def disk_command(options: argparse.Namespace) -> Outcome:
     """Show the disk figures, counted anew where asked for, and clean uv's cache."""
+    if options.everything and not options.clean_cache:
+        raise UsageError("--everything belongs to --clean-cache.", "See ./run disk --help.")
     engine = environments()
     freed = None
     with progress() as report:
@@ -92,11 +95,11 @@ def disk_command(options: argparse.Namespace) -> Outcome:
             console.print_line(f"{console.size(volume.free)} free on the volume of {volume.path}")
         if freed is not None:
             console.print_line(f"{console.size(freed)} of the cache are free again.")
-        console.print_line(
-            f"Counted on {time.strftime('%Y-%m-%d %H:%M', time.localtime(found.date))}"
-        )
+        console.print_line(f"Counted on {date_text(found.date)}")
 
-    return Outcome({**found.as_dict(), "freed_bytes": freed}, show)
+    # Free space is asked anew each time: it costs nothing, and the last count may be old.
+    now = {"volumes": [asdict(volume) for volume in disk.volumes(engine.data)]}
+    return Outcome({**found.as_dict(), **now, "freed_bytes": freed}, show)
 
 
 def _own_and_shared(usage: Usage) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from envmanager.commands.outcome import (
     EXIT_FAILED,
     Add,
     Outcome,
+    date_text,
     disk_text,
     environments,
     progress,
@@ -69,6 +70,9 @@ def list_command(options: argparse.Namespace) -> Outcome:
         ]
         titles = ["module", "state", "version", "gen.", "device", "disk", "in use by"]
         console.print_table(titles, rows)
+        if dates := [s.disk_date for s in statuses if s.disk_date]:
+            counted = f"Disk space as counted on {date_text(min(dates))}"
+            console.print_line(f"{counted}; count anew: ./run disk --refresh")
 
     return Outcome({"modules": [_without_manifest(s.as_dict()) for s in statuses]}, show)
 

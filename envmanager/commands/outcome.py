@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ def environments() -> Environments:
 def progress() -> Iterator[events.Report]:
     with console.progress() as report:
         yield applog.also(data_folder(), report)
+
+
+def date_text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def disk_text(disk: dict[str, int]) -> str:

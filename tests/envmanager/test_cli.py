@@ -131,6 +131,7 @@ BAD = [
     pytest.param(["node", "classic", "--nis", "5"], 2, "usage", id="old-nis"),
     pytest.param(["node", "classic", "-p", "smoothing=-1"], 1, "bad_parameter", id="node-limits"),
     pytest.param(["settings", "nothing", "1"], 1, "settings_invalid", id="unknown-setting"),
+    pytest.param(["disk", "--everything"], 2, "usage", id="everything-of-what"),
     pytest.param(["workers", "start"], 2, "usage", id="start-what"),
     pytest.param(["demo", "--image", "no.tif"], 1, "image_unusable", id="demo-image"),
     pytest.param(["nonsense"], 2, "usage", id="unknown-command"),

@@ -54,7 +54,7 @@ def test_install_publishes_a_tested_environment(environments, tiny, data_folder)
     assert (done.name, done.generation, done.new) == ("tiny", 1, True)
     assert _mask() == [[0, 0], [1, 1]]
     stages = [event.name for event in events if isinstance(event, Stage)]
-    assert stages == "prepare resolve install check warm-up self-test publish".split()
+    assert stages == "prepare resolve download install check warm-up self-test publish".split()
     last = [event for event in events if isinstance(event, Progress)][-1]
     assert last.done == last.total > 1_000_000
     assert not list(data_folder.glob("**/*.tmp"))
@@ -172,7 +172,7 @@ def test_cancel_ends_soon_and_leaves_nothing(environments, tiny, data_folder):
     cancel = CancelToken()
 
     def report(event):
-        if isinstance(event, Stage) and event.name == "install":
+        if isinstance(event, Stage) and event.name == "download":
             threading.Timer(0.05, cancel.cancel).start()
 
     started = time.monotonic()

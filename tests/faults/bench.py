@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from ga3_nodes import client, home
 from tests.faults import mini
 
 PATIENCE_S = 120.0  # against a test that hangs; nothing is measured by it
+_VERSION = re.compile(r"(mini_\w+)-\d\.0")
 _NOT_COMPARED = {"uv-cache", "logs", "run", "__pycache__"}
 
 
@@ -202,7 +204,7 @@ class Bench:
         assert not wrong
 
     def shape(self) -> set[str]:
-        """Return all paths of the data folder; generations are called by their age."""
+        """Return all paths of the data folder; generations are called by age, without versions."""
         module = self.root / "envs" / mini.NAME
         numbers = sorted(
             (int(p.name) for p in module.glob("*") if p.name.isdecimal()), reverse=True
@@ -213,6 +215,7 @@ class Bench:
             for name in [*below, *files]:
                 parts = list(Path(folder, name).relative_to(self.root).parts)
                 if parts[:2] == ["envs", mini.NAME] and len(parts) > 2 and parts[2].isdecimal():
+                    parts = [_VERSION.sub(r"\1-N", part) for part in parts]
                     parts[2] = f"newest-{numbers.index(int(parts[2]))}"
                 found.add("/".join(parts))
         return found - {"leases"}  # the first worker makes it; what lies in it does count

@@ -18,11 +18,12 @@ from tests.faults import mini
 pytestmark = pytest.mark.slow
 MODULE = mini.NAME
 COMMANDS = ("install", "update", "repair", "rollback", "remove")
+PAIRS = list(itertools.combinations_with_replacement(COMMANDS, 2))
 # What a command may answer when the other one was first.
 REFUSALS = {"module_in_use", "not_installed", "no_generation"}
 
 
-@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(COMMANDS, 2), ids="+".join)
+@pytest.mark.parametrize("pair", PAIRS, ids="+".join)
 def test_two_commands_at_once(world, bench, tried, pair):
     one = bench(world.updated)
     one.change_module(3)

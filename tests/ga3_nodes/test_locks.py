@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,15 +28,20 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def holder(tmp_path):
-    path = tmp_path / "a lock"
+def _start(path, code):
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(PROJECT), str(path)],
+        [sys.executable, "-c", code, str(PROJECT), str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert process.stdout.readline().strip() == b"held"
+    return process
+
+
+@pytest.fixture
+def holder(tmp_path):
+    path = tmp_path / "a lock"
+    process = _start(path, HOLDER)
     yield process, path
     process.kill()
     process.communicate()
@@ -48,6 +55,73 @@ def test_another_process_cannot_take_a_held_lock(holder):
 
 def test_the_note_can_be_read_while_the_lock_is_held(holder):
     assert locks.read_note(holder[1]) == {"pid": 1, "who": "é"}
+
+
+REWRITER = HOLDER.replace(
+    'print("held"',
+    """
+def rewrite():
+    number = 0
+    while True:
+        number += 1
+        lock.write_note({"first": number, "text": "x" * (1 + number % 7 * 100), "last": number})
+import threading
+threading.Thread(target=rewrite, daemon=True).start()
+print("held\"""",
+)
+
+
+def test_a_note_that_is_rewritten_is_never_seen_half(tmp_path):
+    path = tmp_path / "a lock"
+    process = _start(path, REWRITER)
+    try:
+        notes = [locks.read_note(path) for _ in range(2000)][100:]
+    finally:
+        process.kill()
+        process.communicate()
+    assert all(note["first"] == note["last"] for note in notes)
+    assert notes[0]["first"] < notes[-1]["first"]
+
+
+def test_asking_sweeps_the_file_of_a_killed_holder(holder):
+    process, path = holder
+    assert locks.is_locked(path)
+    process.kill()
+    process.wait()
+    assert not locks.is_locked(path)
+    assert not path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@pytest.mark.parametrize(("public", "mode"), [(True, 0o644), (False, 0o600)])
+def test_other_accounts_may_read_a_public_lock_only(tmp_path, public, mode):
+    before = os.umask(0o077)
+    try:
+        with locks.FileLock(tmp_path / "x", public=public):
+            assert (tmp_path / "x").stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.getuid() != 0, reason="takes another account")
+def test_a_lock_that_may_only_be_read_can_be_asked_and_is_left_alone():
+    code = "import os, sys\nfrom pathlib import Path\nfrom ga3_nodes import locks\n"
+    code += "os.seteuid(65534)\nprint(locks.is_locked(Path(sys.argv[1])))\n"
+
+    def ask():
+        command = [sys.executable, "-c", code, str(path)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are private
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "x"
+        lock = locks.FileLock(path, public=True)
+        assert lock.acquire()
+        assert ask() == "True"
+        lock.release(remove=False)
+        assert ask() == "False"
+        assert path.exists()
 
 
 def test_a_killed_holder_holds_nothing(holder):

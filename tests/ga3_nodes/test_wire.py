@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from multiprocessing import Pipe
@@ -139,3 +140,28 @@ def test_a_peer_that_is_gone_is_a_lost_connection(pipe):
 def test_a_silent_peer_ends_the_wait(pipe):
     with pytest.raises(ProtocolError, match="silent"):
         wire.receive(pipe[0], 0.05)
+
+
+def test_a_peer_that_does_not_read_is_given_up_and_its_reader_wakes_up():
+    near, far = Pipe()
+    lost = threading.Event()
+
+    def read():
+        with contextlib.suppress(wire.ConnectionLost):
+            wire.receive(near)
+        lost.set()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    sender = wire.Sender(near, 0.3)
+    with pytest.raises(wire.ConnectionLost):
+        sender.deliver({"large": "x" * 20_000_000})
+    assert not lost.is_set()
+    sender.drop()
+    thread.join(30)
+    assert lost.is_set()
+    with pytest.raises(wire.ConnectionLost):
+        wire.receive(far)
+    sender.drop()  # a second time does no harm
+    near.close()
+    far.close()

@@ -174,6 +174,10 @@ def test_a_folder_becomes_the_trash_where_no_folder_can_be_made(tmp_path, monkey
 
 @pytest.mark.slow
 def test_an_install_that_may_not_fit_is_warned_of_and_tried(small_disk):
+    plan = small_disk.done("install", "tiny", "--dry-run")
+    assert (plan["needed"], plan["fits"]) == (True, False)
+    assert plan["disk_bytes"] > plan["download_bytes"] == plan["packages"][0]["bytes"] > 0
+    assert plan["free_bytes"] == pytest.approx(small_disk.free, abs=5 * MB)
     answer, told = small_disk.run("install", "tiny")
     assert answer["ok"], answer
     (notice,) = [line for line in told.splitlines() if line.startswith("notice:")]
@@ -226,6 +230,7 @@ def test_a_full_disk_is_asked_and_cleaned(installed):
     answer, _ = installed.run("doctor")
     checks = {check["id"]: check["status"] for check in answer["data"]["checks"]}
     assert checks["data_folder"] == "error"
+    assert installed.error("workers", "start", "tiny")["code"] == "disk_full"
     for kept in (0, 2, 1):  # the reserve serves again and again
         values = installed.done("settings", "generations_kept", str(kept))
         assert values["settings"]["generations_kept"] == kept

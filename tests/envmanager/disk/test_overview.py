@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,7 +16,8 @@ from envmanager import disk
 from envmanager.disk import Usage
 from envmanager.events import Progress, Stage
 from envmanager.paths import DataFolder
-from tests.envmanager.disk.support import BLOCK, du, needs_du, size, write
+from tests.envmanager.disk.support import BLOCK, du, many, needs_du, size, write
+from tests.support import PROJECT
 
 
 def _blocks(data, usage, *folders):
@@ -130,6 +136,31 @@ def test_no_data_folder_takes_nothing_and_is_not_made(tmp_path, monkeypatch):
     assert len(found.volumes) == 1
     assert found.volumes[0].free > 0
     assert not data.root.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a console is needed to send Ctrl-C")
+def test_ctrl_c_ends_a_count_and_leaves_the_figures_of_last_time(filled):
+    many(filled.root / "weights" / "many", 40_000)
+    for _ in range(5):  # on a busy computer the count may end before our signal comes
+        before = disk.overview(filled)
+        exit_code, answer = _interrupted_count()
+        if exit_code != 0:
+            break
+    assert (exit_code, answer["error"]["code"]) == (130, "cancelled")
+    assert disk.cached(filled) == before
+
+
+def _interrupted_count():
+    command = [sys.executable, "-m", "envmanager", "disk", "--refresh", "--json"]
+    with subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as counting:
+        while "Counting" not in counting.stderr.readline():
+            assert counting.poll() is None
+        counting.send_signal(signal.SIGINT)
+        answer, _ = counting.communicate(timeout=60)
+    return counting.returncode, json.loads(answer)
 
 
 @pytest.mark.windows

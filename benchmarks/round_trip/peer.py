@@ -1,0 +1,63 @@
+"""The other process of the transports that are neither ours nor Appose's.
+
+Without arguments it lives on and answers JSON lines; ``IMAGE.npy MASK.npy`` is one call, and
+``IMAGE.npy MASK.npy MODULE_FOLDER`` one that loads the module of that folder first.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PATH = str(Path(__file__).resolve())
+PROJECT = Path(PATH).parents[2]
+DONE = b"done\n"
+if str(PROJECT) not in sys.path:
+    sys.path.append(str(PROJECT))
+
+from benchmarks.round_trip import work
+
+
+def array(segment: Any, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:
+    """Return a segment's memory as an array; its first bytes are the segment's own."""
+    return np.frombuffer(segment.memory, dtype, prod(shape), 64).reshape(shape)
+
+
+def with_files(image: str, mask: str) -> None:
+    """Read the image from a file, write the mask to one."""
+    np.save(mask, work.segment(np.load(image)).astype(np.int32))
+
+
+def live_on() -> None:
+    """Answer until stdin ends."""
+    from ga3_nodes import shm
+
+    for line in sys.stdin.buffer:
+        match json.loads(line):
+            case {"from": "files", "image": image, "mask": mask}:
+                with_files(image, mask)
+            case {"from": "memory", "image": image, "mask": mask, "shape": sizes}:
+                shape = tuple(sizes)
+                there, back = shm.attach(image), shm.attach(mask)
+                work.segment_into(array(there, shape, np.uint16), array(back, shape, np.int32))
+        sys.stdout.buffer.write(DONE)
+        sys.stdout.buffer.flush()
+
+
+def once(image: str, mask: str, module: str = "") -> None:
+    """Do one call, and the imports of a module's ``worker.py`` before."""
+    if module:
+        from ga3_nodes import functions
+
+        folder = Path(module)
+        functions.load_worker(folder, functions.read_declaration(folder))
+    with_files(image, mask)
+
+
+if __name__ == "__main__":
+    once(*sys.argv[1:]) if len(sys.argv) > 1 else live_on()

@@ -1,0 +1,157 @@
+"""Calls a light module inside this process: in NIS's own Python, without a worker.
+
+The module's overlay goes behind everything else on `sys.path`, so that nothing of NIS is replaced.
+What the module raises comes out as the same errors as from a worker; a crash of compiled code, or a
+call that does not end, cannot be kept from NIS. That is why modules must be made for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ga3_nodes import functions, home, shm, spawn
+from ga3_nodes.errors import BadInput, GA3EnvError
+
+_Key = tuple[Path, str]
+_Stamp = tuple[int, int]  # a generation's number may be used again after a removal
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The code of one generation; `name` is its name in `sys.modules`."""
+
+    stamp: _Stamp
+    overlay: str
+    name: str
+    declaration: dict[str, Any]
+    worker: ModuleType
+
+
+_loaded: dict[_Key, _Loaded] = {}
+_locks: dict[_Key, threading.Lock] = {}
+
+
+def lock(entry: home.ModuleEntry) -> threading.Lock:
+    """Return the lock under which to `run`: calls come one after the other, as in a worker."""
+    return _locks.setdefault((entry.root, entry.name), threading.Lock())
+
+
+def run(
+    entry: home.ModuleEntry,
+    function: str,
+    arrays: Mapping[str, np.ndarray],
+    parameters: dict[str, Any],
+    axes: dict[str, str],
+    *,
+    copy: bool = True,
+) -> tuple[dict[str, Any], float]:
+    """Call a function; return its outputs by name, and the seconds that it took.
+
+    Parameters
+    ----------
+    copy : bool
+        False returns labels and images as the function made them, where their type fits.
+
+    Raises
+    ------
+    BadInput
+        An input is refused.
+    ModuleFailed
+        The module cannot be imported, or its function failed.
+    """
+    loaded = _load(entry)
+    started = time.perf_counter()
+    given = {name: _input(name, array) for name, array in arrays.items()}
+    try:
+        with np.errstate():  # what the function sets there shall not stay
+            results = functions.run_function(
+                loaded.worker, loaded.declaration, function, given, axes, parameters
+            )
+    except GA3EnvError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            raise error.__cause__ from None
+        _log(entry, error)
+        raise
+    declared = loaded.declaration["functions"][function]["outputs"]
+    outputs = {name: _output(declared[name]["kind"], results[name], copy) for name in declared}
+    return outputs, time.perf_counter() - started
+
+
+def _load(entry: home.ModuleEntry) -> _Loaded:
+    """Return the code of the published generation, imported anew where another was published."""
+    assert entry.overlay is not None
+    key, stamp = (entry.root, entry.name), _stamp(entry)
+    before = _loaded.get(key)
+    if before and before.stamp == stamp:
+        return before
+    overlay, name = str(entry.overlay), f"ga3_{entry.name}_{stamp[0]}_{stamp[1]:x}"
+    _forget(key)
+    if overlay not in sys.path:
+        sys.path.append(overlay)
+    importlib.invalidate_caches()  # the folder may be younger than what Python knows of it
+    try:
+        declaration = functions.read_declaration(entry.folder)
+        worker = functions.load_worker(entry.folder, declaration, name)
+    except Exception as error:
+        sys.path.remove(overlay)
+        sys.modules.pop(name, None)
+        failure = error if isinstance(error, GA3EnvError) else functions.failure(error)
+        _log(entry, failure)
+        raise failure from error
+    _loaded[key] = _Loaded(stamp, overlay, name, declaration, worker)
+    return _loaded[key]
+
+
+def _stamp(entry: home.ModuleEntry) -> _Stamp:
+    try:
+        return entry.generation, (entry.folder / "worker.py").stat().st_mtime_ns
+    except OSError:
+        return entry.generation, 0  # its import will say what is wrong
+
+
+def _forget(key: _Key) -> None:
+    """Take an older generation's code away; packages imported from its overlay stay."""
+    if old := _loaded.pop(key, None):
+        sys.modules.pop(old.name, None)
+        if old.overlay in sys.path:
+            sys.path.remove(old.overlay)  # ours: nothing new shall come from it
+
+
+def _input(name: str, array: Any) -> np.ndarray:
+    """Return an input as a worker would get it, and so that NIS's image cannot be written to."""
+    found = np.asarray(array)
+    if found.dtype.name not in shm.DTYPES:
+        raise BadInput(f"The input {name!r} has the unusable type {found.dtype}.")
+    view = np.asarray(found, found.dtype.newbyteorder("="), order="C").view()
+    view.flags.writeable = False
+    return view
+
+
+def _output(kind: str, value: Any, copy: bool) -> Any:
+    if kind == "table":
+        return value
+    with np.errstate(all="ignore"):
+        return value.astype(functions.wire_dtype(kind, value), order="C", copy=copy)
+
+
+def _log(entry: home.ModuleEntry, error: GA3EnvError) -> None:
+    """Write a failure where that of a worker would stand; NIS shows one sentence of it only."""
+    if isinstance(error, BadInput):
+        return
+    text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {error.details.get('traceback', error)}\n"
+    with contextlib.suppress(OSError, GA3EnvError):
+        path = spawn.log_path(entry)
+        spawn.rotate(path)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
