@@ -92,7 +92,7 @@ def _bar(console: Console) -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=14),
         TextColumn("{task.fields[figures]}"),
     )
     return Progress(*columns, console=console, transient=True)
@@ -147,7 +147,7 @@ class _Lines:
 def figures(progress: events.Progress) -> str:
     """Return bytes, rate and remaining time for people, as far as they are known."""
     done, total = progress.done, progress.total
-    parts = [f"{size(done)} of {size(total)}" if total else size(done) if done else ""]
+    parts = [_share(done, total) if total else size(done) if done else ""]
     if progress.bytes_per_s:
         parts.append(f"{size(round(progress.bytes_per_s))}/s")
     if progress.remaining_s is not None and done < total:
@@ -218,6 +218,12 @@ def size(number: int) -> str:
         if number >= factor:
             return f"{number / factor:.1f} {unit}"
     return f"{number} B"
+
+
+def _share(done: int, total: int) -> str:
+    """Return a part of a number of bytes; a unit that both have is named once."""
+    number, _, unit = size(done).partition(" ")
+    return f"{number if size(total).endswith(f' {unit}') else size(done)} of {size(total)}"
 
 
 def duration(seconds: float) -> str:

@@ -9,13 +9,14 @@ A uv that says it otherwise, or has another cache, costs the steps of the bar, n
 
 from __future__ import annotations
 
+import contextlib
+import heapq
 import os
 import re
 import time
 import zlib
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -36,7 +37,7 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LOOK_S = 0.25
 _COST = 20  # a look may take a 20th of the time: large wheels have ten thousand files
 _PACE_S = 5.0  # the rate is that of so long
-_SAMPLE = 1 << 16  # bytes
+_SAMPLES, _SAMPLE = 4, 1 << 15  # places, and bytes at each
 _NOT_ALL = 0.99  # an estimate must not claim the end of a wheel
 
 
@@ -133,25 +134,34 @@ class Downloads:
         return Progress(self._done, total, remaining_s=left, bytes_per_s=rate)
 
 
-@dataclass
 class _Stream:
-    """A wheel that is being unpacked: `size` of what lies there, `packed` as in the wheel."""
+    """A wheel that is being unpacked: `packed` is what has come of it, in bytes of the wheel."""
 
-    folder: Path
-    size: int = 0
-    packed: float = 0.0
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sizes: dict[str, int] = {}
+        self.packed = 0.0
 
     def look(self) -> None:
-        size, newest = _measure(self.folder)
-        if size > self.size:
-            self.packed += (size - self.size) * _packed_share(newest)
-            self.size = size
+        """Add what has grown since the last look, packed as the largest parts of it are."""
+        sizes = _sizes(str(self._folder))
+        known = self._sizes.get
+        grown = [
+            (size - known(path, 0), path) for path, size in sizes.items() if size > known(path, 0)
+        ]
+        if grown:
+            largest = heapq.nlargest(_SAMPLES, grown)
+            packs = [(new, _packed_share(path, sizes[path] - new // 2)) for new, path in largest]
+            share = sum(new * packed for new, packed in packs) / sum(new for new, _ in packs)
+            self.packed += share * sum(new for new, _ in grown)
+        self._sizes = sizes
 
 
-def _measure(folder: Path) -> tuple[int, Path]:
-    """Return the bytes of a folder's files, and the one that was written last."""
-    total, newest, changed, counted = 0, folder, -1.0, 0
-    folders = [str(folder)]
+def _sizes(folder: str) -> dict[str, int]:
+    """Return the sizes of all files below a folder, in bytes."""
+    found: dict[str, int] = {}
+    newest, changed = "", -1.0
+    folders = [folder]
     while folders:
         try:
             with os.scandir(folders.pop()) as entries:
@@ -160,23 +170,23 @@ def _measure(folder: Path) -> tuple[int, Path]:
                         folders.append(entry.path)
                         continue
                     stat = entry.stat(follow_symlinks=False)
-                    total += stat.st_size
+                    found[entry.path] = stat.st_size
                     if stat.st_mtime > changed:
-                        newest, changed, counted = Path(entry.path), stat.st_mtime, stat.st_size
+                        newest, changed = entry.path, stat.st_mtime
         except OSError:  # it has just moved to its place
             continue
-    try:  # Windows tells the size of an open file only to who asks for that very file
-        return total + (newest.stat().st_size - counted if changed >= 0 else 0), newest
-    except OSError:
-        return total, newest
+    # Windows tells the size of an open file only to who asks for that very file.
+    with contextlib.suppress(OSError):
+        found |= {newest: Path(newest).stat().st_size} if newest else {}
+    return found
 
 
-def _packed_share(file: Path) -> float:
-    """Return how small the end of a file packs, from 0 to 1."""
+def _packed_share(path: str, middle: int) -> float:
+    """Return how small a sample of a file packs, from 0 to 1."""
     try:
-        with file.open("rb") as stream:
-            stream.seek(max(0, file.stat().st_size - _SAMPLE))
-            sample = stream.read(_SAMPLE)
+        with Path(path).open("rb") as file:
+            file.seek(max(0, middle - _SAMPLE // 2))
+            sample = file.read(_SAMPLE)
     except OSError:
         return 1 / 3  # as Python code does
     return min(1.0, len(zlib.compress(sample)) / len(sample)) if sample else 1.0

@@ -16,7 +16,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from envmanager import catalog, lockfile, pythons
+from envmanager import catalog, lockfile, pythons, torch_family
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError
 
@@ -131,6 +131,7 @@ def check_lock(folder: Path) -> None:
     for path in (folder / "requirements.lock", *sorted(folder.glob("requirements-*.lock"))):
         _check_pins(path)
     path = folder / "requirements.lock"
+    _refuse_one_build_of_torch(path)
     pins = list(lockfile.locked_hashes(path))
     for wanted in check_project(folder):
         versions = [version for name, version in pins if name == canonicalize_name(wanted.name)]
@@ -151,6 +152,18 @@ def _check_pins(path: Path) -> None:
     for (name, version), hashes in lockfile.locked_hashes(path).items():
         if not hashes:
             raise _stale(path, f"has no sha256 for {name} {version}")
+
+
+def _refuse_one_build_of_torch(lock: Path) -> None:
+    """Refuse a lock that was made beside a folder of torch's wheels: it fits one backend only."""
+    for name, version in torch_family.pinned(lock).items():
+        if "+" in version:
+            raise CatalogError(
+                f"{lock}: pins {name} {version}, which is its build for one kind of computer.",
+                "Take the folder with torch's wheels out of the setting find_links for as long as "
+                "you make the lock: ./run settings find_links --unset",
+                code="lock_of_one_backend",
+            )
 
 
 def _stale(path: Path, problem: str) -> CatalogError:

@@ -152,6 +152,7 @@ class OwnModules:
         module_check.check_project(folder)
         with placing.staging(self.data, name, "lock-module", self.report) as staged:
             self._make_lock(folder, staged)
+            module_check.check_lock(staged)
             old, new = _pins(folder / _LOCK), _pins(staged / _LOCK)
             files.write_text(folder / _LOCK, (staged / _LOCK).read_text("utf-8"))
         changes = [

@@ -161,5 +161,7 @@ def _refuse_if_moving(root: Path) -> None:
 
 def _program() -> str:
     """Return how the user started this process."""
-    started = Path(sys.argv[0])
-    return "./run" if started == APP / "envmanager" / "__main__.py" else started.stem
+    started = Path(sys.argv[0]).absolute()
+    if started == APP / "envmanager" / "__main__.py":
+        return "./run"
+    return started.stem if started.is_file() else "python"

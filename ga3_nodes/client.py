@@ -468,3 +468,5 @@ def close() -> None:
     """Close this process's connections; the workers live on."""
     while _links:
         _links.popitem()[1].close()
+    if here := sys.modules.get("ga3_nodes.inprocess"):
+        here.close()

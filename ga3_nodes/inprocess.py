@@ -3,12 +3,15 @@
 The module's overlay goes behind everything else on `sys.path`, so that nothing of NIS is replaced.
 What the module raises comes out as the same errors as from a worker; a crash of compiled code, or a
 call that does not end, cannot be kept from NIS. That is why modules must be made for it.
+
+A generation that was loaded is held by a lease until this process ends: its files are in use.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 import threading
 import time
@@ -20,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import functions, home, shm, spawn
+from ga3_nodes import functions, home, leases, records, shm, spawn
 from ga3_nodes.errors import BadInput, GA3EnvError
 
 _Key = tuple[Path, str]
@@ -40,6 +43,7 @@ class _Loaded:
 
 _loaded: dict[_Key, _Loaded] = {}
 _locks: dict[_Key, threading.Lock] = {}
+_held: dict[Path, leases.Lease] = {}
 
 
 def lock(entry: home.ModuleEntry) -> threading.Lock:
@@ -96,6 +100,7 @@ def _load(entry: home.ModuleEntry) -> _Loaded:
     if before and before.stamp == stamp:
         return before
     overlay, name = str(entry.overlay), f"ga3_{entry.name}_{stamp[0]}_{stamp[1]:x}"
+    _hold(entry)
     _forget(key)
     if overlay not in sys.path:
         sys.path.append(overlay)
@@ -111,6 +116,27 @@ def _load(entry: home.ModuleEntry) -> _Loaded:
         raise failure from error
     _loaded[key] = _Loaded(stamp, overlay, name, declaration, worker)
     return _loaded[key]
+
+
+def _hold(entry: home.ModuleEntry) -> None:
+    """Tell all programs that this one has the generation's files loaded, and cannot let them go."""
+    since, program = time.time(), Path(sys.executable or "unknown").name
+    client = {"program": program, "pid": os.getpid(), "since": since, "busy": True}
+    note = {"pid": os.getpid(), "user": leases.user_name(), "since": since, "clients": [client]}
+    with contextlib.suppress(OSError, GA3EnvError):  # a data folder that this user only reads
+        stem = records.stem(entry.root, entry.name, entry.generation)
+        lease = leases.Lease(entry.root, stem.with_name(f"{stem.name}-in{os.getpid()}"))
+        if stem not in _held and lease.acquire(0.0):
+            _held[stem] = lease
+            lease.write_note(note)
+
+
+def close() -> None:
+    """Give back what keeps others from removing the loaded modules; their packages stay."""
+    for key in list(_loaded):
+        _forget(key)
+    while _held:
+        _held.popitem()[1].release()
 
 
 def _stamp(entry: home.ModuleEntry) -> _Stamp:

@@ -92,7 +92,8 @@ def held(root: Path, module: str | None = None) -> list[Held]:
             continue  # its worker is just taking it
         if alive:
             lease = _told(name, locks.read_note(path))
-            found[lease.pid or path] = lease
+            # The private and the public lock of one process are one lease.
+            found[(lease.module, lease.generation, lease.pid) if lease.pid else path] = lease
     return list(found.values())
 
 

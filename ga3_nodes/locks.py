@@ -22,7 +22,7 @@ except ImportError:  # Windows
 _LOCKED_BYTE = 1 << 30
 _POLL_S = 0.02
 _DELETION_S = 2.0
-_READS = 3
+_READS = 10
 
 
 class FileLock:
@@ -86,7 +86,7 @@ class FileLock:
         data = json.dumps(note).encode()
         if not self._note_size:
             os.ftruncate(self._fd, 0)  # the note of a holder that was killed
-        # In one write, with blanks over the rest of the old one: a reader hardly sees half a note.
+        # In one write, with blanks over the rest of the old one, so that no reader finds it empty.
         padded = data.ljust(self._note_size)
         os.lseek(self._fd, 0, os.SEEK_SET)
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a note
@@ -111,15 +111,16 @@ class FileLock:
 
 def read_note(path: Path) -> dict[str, Any]:
     """Return the note in a lock file, or an empty dictionary."""
-    for _ in range(_READS):
-        try:
-            note = json.loads(path.read_text("utf-8"))
-            return note if isinstance(note, dict) else {}
-        except OSError:
-            break
-        except ValueError:
-            continue  # its holder is just replacing it
-    return {}
+    before = text = ""
+    try:
+        for _ in range(_READS):
+            before, text = text, path.read_text("utf-8")
+            if text == before:  # else its holder may have been replacing it
+                break
+        note = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def is_locked(path: Path) -> bool:

@@ -57,8 +57,8 @@ def add_command(options: argparse.Namespace) -> Outcome:
             lock=options.lock,
             replace_shipped=options.replace_shipped,
         )
-    what = "replaced" if done.replaced else "yours"
-    lines = [f"The module {done.name} {done.version} is {what}, in {done.folder}"]
+    what = "has replaced yours" if done.replaced else "is yours now"
+    lines = [f"The module {done.name} {done.version} {what}, in {done.folder}"]
     return _outcome(done, lines, _build_command(done.name))
 
 

@@ -65,9 +65,9 @@ def measure(image: np.ndarray, labels: np.ndarray, *, levels: int = 32) -> dict[
     Returns
     -------
     dict
-        The table ``objects``, a dict of list: ``id, y, x, area, perimeter, roundness, eccentricity, mean`` and Haralick's
-        (1973) ``contrast, correlation, homogeneity, entropy``, px and grey values. Measures that an
-        object is too small for are 0.
+        The table ``objects``, a dict of list: ``id, y, x, area, perimeter, roundness,
+        eccentricity, mean`` and Haralick's (1973) ``contrast, correlation, homogeneity, entropy``,
+        in px and grey values. Measures that an object is too small for are 0.
 
     Raises
     ------

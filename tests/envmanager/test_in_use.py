@@ -11,8 +11,7 @@ import time
 import psutil
 import pytest
 
-from envmanager import inventory, writers
-from envmanager import workers as workers_
+from envmanager import inventory, workers, writers
 from envmanager.errors import Cancelled, ModuleInUse
 from envmanager.events import CancelToken, Stage
 from envmanager.paths import DataFolder
@@ -64,7 +63,7 @@ def writer(data, start):
 
 
 def _busy(data):
-    return [user for user in workers_.users(data, "echo") if user["busy"]]
+    return [user for user in workers.users(data, "echo") if user["busy"]]
 
 
 # ---- the users of workers -----------------------------------------------------------------------
@@ -82,7 +81,7 @@ def test_status_says_who_uses_a_module_since_when(data, start):
     assert user["pid"] in [one.pid for one in programs.family(process)]
     assert before <= user["since"] <= time.time()
     text = rf"python.* \(PID {user['pid']}, since \d\d:\d\d\)"
-    assert re.fullmatch(text, workers_.user_text(user))
+    assert re.fullmatch(text, workers.user_text(user))
 
 
 @windows
@@ -90,14 +89,14 @@ def test_only_the_programs_whose_calls_wait_are_busy(data, start):
     client.start("echo")
     start(programs.caller("segment", mode="sleep"))
     programs.until(lambda: _busy(data))
-    states = {user["pid"] == os.getpid(): user["busy"] for user in workers_.users(data, "echo")}
+    states = {user["pid"] == os.getpid(): user["busy"] for user in workers.users(data, "echo")}
     assert states == {True: False, False: True}
 
 
 def test_a_time_before_today_has_its_date():
-    text = workers_.user_text({"program": "x", "pid": 7, "since": 86_400.0 * 365, "user": "ann"})
+    text = workers.user_text({"program": "x", "pid": 7, "since": 86_400.0 * 365, "user": "ann"})
     assert re.fullmatch(r"x \(PID 7, since 19\d\d-\d\d-\d\d \d\d:\d\d, user ann\)", text)
-    assert workers_.user_text({"program": "", "pid": 0, "since": None}) == "a program"
+    assert workers.user_text({"program": "", "pid": 0, "since": None}) == "a program"
 
 
 @linux_only
@@ -107,7 +106,7 @@ def test_a_suspended_worker_cannot_hide_its_users(data, start):
     programs.until(lambda: any(c["busy"] for c in leases.held(data.root)[0].clients))
     psutil.Process(pid).suspend()
     try:
-        found = {user["pid"]: user for user in workers_.users(data, "echo")}
+        found = {user["pid"]: user for user in workers.users(data, "echo")}
     finally:
         psutil.Process(pid).resume()
     assert set(found) == {process.pid, pid, os.getpid()}
@@ -133,8 +132,8 @@ def test_a_call_of_another_account_is_seen_and_protects_the_environment(data, st
     process = start(programs.caller("segment", env=other_account, mode="sleep"))
     (user,) = programs.until(lambda: _busy(data))
     assert (user["pid"], user["user"]) == (process.pid, "ann")
-    assert workers_.live(data) == []
-    assert workers_.serves(data, "echo", 1)
+    assert workers.live(data) == []
+    assert workers.serves(data, "echo", 1)
     code, error = programs.answer(programs.command("remove", "echo"))
     assert (code, error["code"]) == (1, "module_in_use")
     assert f"(PID {process.pid}, since " in error["message"]
@@ -146,7 +145,7 @@ def test_a_call_of_another_account_is_seen_and_protects_the_environment(data, st
 def test_an_idle_worker_of_another_account_makes_way(data, start, other_account):
     process = start(programs.caller("segment", env=other_account))
     assert process.wait(60) == 0
-    assert workers_.serves(data, "echo", 1)
+    assert workers.serves(data, "echo", 1)
     code, _ = programs.answer(programs.command("remove", "echo"))
     assert code == 0
     assert leases.held(data.root) == []
@@ -290,7 +289,7 @@ def test_an_update_under_a_call_lets_it_end_and_is_tidied_up_later(
     write_module(tiny, tiny_lock, worker=slow, test="def test_nothing():\n    pass\n")
     environments.install("tiny")
     process = start(programs.python(CALL_TINY))
-    programs.until(lambda: any(user["busy"] for user in workers_.users(environments.data, "tiny")))
+    programs.until(lambda: any(user["busy"] for user in workers.users(environments.data, "tiny")))
     for number in (2, 3):
         changed = {"toml": TOML.replace("1.0.0", f"{number}.0.0"), "test": TEST}
         write_module(tiny, tiny_lock, **changed)
@@ -299,7 +298,7 @@ def test_an_update_under_a_call_lets_it_end_and_is_tidied_up_later(
     go.touch()
     out, told = process.communicate(timeout=60)
     assert out.strip() == "[[0, 1]]", told
-    programs.until(lambda: not workers_.serves(environments.data, "tiny", 1))
+    programs.until(lambda: not workers.serves(environments.data, "tiny", 1))
     assert environments.install("tiny").new is False
     assert inventory.numbers(environments.data, "tiny") == [2, 3]
 

@@ -18,7 +18,7 @@ import pytest
 from envmanager import catalog, nodehost, nodes, planning
 from envmanager.building import Wish
 from envmanager.environments import Environments
-from envmanager.errors import BadInput, CatalogError, InstallFailed, ToolFailed
+from envmanager.errors import BadInput, CatalogError, InstallFailed, ModuleInUse, ToolFailed
 from envmanager.paths import DataFolder, uv_binary, venv_packages, venv_python
 from envmanager.settings import Settings
 from envmanager.uv import Uv
@@ -203,8 +203,10 @@ def test_damage_is_found_repaired_and_the_node_goes_on(texture, dish, tmp_path):
             assert records.live(copy.data.root) == []
             with pytest.raises(InstallFailed, match="damaged"):
                 copy.rollback("texture")
-            copy.remove("texture")
-            assert not copy.data.module("texture").exists()
+            with pytest.raises(ModuleInUse, match=f"PID {process.pid}"):
+                copy.remove("texture")
+        copy.remove("texture")
+        assert not copy.data.module("texture").exists()
 
 
 # ---- what does not fit ---------------------------------------------------------------------------

@@ -175,11 +175,11 @@ def test_the_bytes_of_a_wheel_follow_from_what_is_unpacked(tmp_path):
         (Progress(0, 0), ""),
         (Progress(1_500_000, 0), "1.5 MB"),
         (Progress(1_500_000, 0, None, 2e5), "1.5 MB, 200.0 kB/s"),
-        (Progress(1_500_000, 3_000_000), "1.5 MB of 3.0 MB"),
+        (Progress(1_500_000, 3_000_000), "1.5 of 3.0 MB"),
         (Progress(1, 3_000_000_000, 61, 2e6), "1 B of 3.0 GB, 2.0 MB/s, 2 min left"),
-        (Progress(1, 2, 11.2, 2), "1 B of 2 B, 2 B/s, 12 s left"),
-        (Progress(1, 2, 7260, 2), "1 B of 2 B, 2 B/s, 2 h 1 min left"),
-        (Progress(2, 2, 0, 2), "2 B of 2 B, 2 B/s"),
+        (Progress(1, 2, 11.2, 2), "1 of 2 B, 2 B/s, 12 s left"),
+        (Progress(1, 2, 7260, 2), "1 of 2 B, 2 B/s, 2 h 1 min left"),
+        (Progress(2, 2, 0, 2), "2 of 2 B, 2 B/s"),
     ],
 )
 def test_figures_for_people(progress, text):
@@ -209,13 +209,13 @@ def test_a_log_gets_few_lines(capsys, monkeypatch, total):
 
 def test_a_terminal_gets_a_bar_with_the_figures():
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=100)
+    terminal = Console(file=screen, force_terminal=True, width=80)
     with console._bar(terminal) as bar:
         report = console._moving(bar)
         report(Stage("download", "Downloading"))
         report(Progress(1_500_000, 3_000_000, 9, 2e5))
         bar.refresh()
-        assert "1.5 MB of 3.0 MB, 200.0 kB/s, 9 s left" in screen.getvalue()
+        assert "1.5 of 3.0 MB, 200.0 kB/s, 9 s left" in screen.getvalue()
         report(Stage("install", "Installing"))
         bar.refresh()
     assert "Installing" in screen.getvalue()

@@ -14,7 +14,6 @@ from tests import programs
 from tests.envmanager.test_in_use import WRITER
 
 pytestmark = pytest.mark.windows
-SLOW = {"mode": "sleep"}
 
 
 @pytest.fixture

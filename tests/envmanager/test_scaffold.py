@@ -102,6 +102,8 @@ def test_a_new_module_installs_segments_and_runs_in_a_node(data, environments, o
         (mask,) = host.run([np.stack([image] * 4)[..., None]])
     assert mask.shape == (4, 60, 90, 1)
     assert np.unique(mask).tolist() == [0, 1, 2]  # as volumes both are large enough
+    code, done = answer(command("lock-module", "my_cells"))
+    assert (code, done["changes"], done["next"]) == (0, [], "./run update my_cells")
     (listed,) = [m for m in answer(command("list"))[1]["modules"] if m["name"] == "my_cells"]
     assert (listed["title"], listed["state"]) == ('Zellen "ü" \\ x', "ready")
 
@@ -177,6 +179,17 @@ def test_ctrl_c_while_the_packages_are_looked_up_leaves_nothing(index, data):
     assert _names(data.user_modules) == []
     index.mend()
     assert answer(command("new-module", "cells"))[0] == 0
+
+
+def test_a_kill_while_the_packages_are_looked_up_is_mended_by_the_next_command(index, data):
+    index.fail("*numpy*", stall_after=0)
+    process = command("new-module", "cells")
+    index.wait_for("*numpy*")
+    assert _names(data.user_modules) == [".cells.new"]
+    process.kill()
+    process.communicate()
+    assert "cells" not in [m["name"] for m in answer(command("list"))[1]["modules"]]
+    assert _names(data.user_modules) == []
 
 
 # ---- add-module ---------------------------------------------------------------------------------
@@ -311,6 +324,11 @@ CASES = {
         "pyproject.toml",
         PYPROJECT.replace('"numpy"', '"numpy>=2.3"'),
         r"asks for numpy>=2\.3, the lock has 2\.2\.0",
+    ),
+    "one build of torch": (
+        "requirements.lock",
+        LOCK + LOCK.replace("numpy==2.2.0", "torch==2.13.0+cpu"),
+        r"pins torch 2\.13\.0\+cpu",
     ),
     "no hash": ("requirements.lock", "numpy==2.2.0\n", r"no sha256 for numpy 2\.2\.0"),
     "not pinned": ("requirements.lock", LOCK + "scipy>=1\n", "line 4 is no pinned version"),
@@ -488,6 +506,7 @@ def test_kills_at_any_moment_leave_the_old_module_or_the_new_one(folder, data):
         process = command("add-module", folder, "--update")
         while not (data.user_modules / ".tiny.new").exists():
             assert process.poll() is None
+            time.sleep(0.002)
         started = time.monotonic()
         if number == 0:  # this one may finish, and tells how long that takes
             until(lambda: not (data.user_modules / ".tiny.new").exists())

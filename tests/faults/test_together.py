@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import stat
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from ga3_nodes import client
 from tests.faults import mini
+from tests.faults.bench import Bench
 
 pytestmark = pytest.mark.slow
 MODULE = mini.NAME
@@ -155,8 +157,8 @@ def test_the_data_folder_moves_to_another_disk(world, bench, tried, monkeypatch,
 
 
 @pytest.fixture
-def read_only(data_folder) -> Iterator[list[str]]:
-    """Return the words that run a command as one who may not write the data folder."""
+def read_only(data_folder) -> Iterator[Callable[[Bench], Callable[[], None]]]:
+    """Return a function that forbids a bench's commands to write; what it returns lifts that."""
     words: list[str] = []
     if os.geteuid() == 0:  # root may write anywhere, unless this power is taken away
         powers = "-dac_override,-dac_read_search,-fowner"
@@ -165,15 +167,23 @@ def read_only(data_folder) -> Iterator[list[str]]:
             subprocess.run([*words, "true"], check=True, capture_output=True)
         except (OSError, subprocess.CalledProcessError) as error:
             pytest.skip(f"root cannot give up its powers here: {error}")
-    yield words
-    _set_modes(data_folder, writable=True)
+    modes: dict[Path, int] = {}
 
+    def lift() -> None:
+        while modes:
+            place, mode = modes.popitem()
+            place.chmod(mode)
 
-def _set_modes(root, *, writable):
-    for folder, below, _ in os.walk(root):
-        for place in (Path(folder), *(Path(folder, name) for name in below)):
-            if not place.is_symlink():
-                place.chmod(0o755 if writable else 0o555)
+    def forbid(bench: Bench) -> Callable[[], None]:
+        bench.prefix = tuple(words)
+        places = [data_folder, *(path for path in data_folder.rglob("*") if not path.is_symlink())]
+        modes.update({place: stat.S_IMODE(place.stat().st_mode) for place in places})
+        for place, mode in modes.items():
+            place.chmod(mode & ~0o222)
+        return lift
+
+    yield forbid
+    lift()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -181,8 +191,7 @@ def test_a_data_folder_that_cannot_be_written(world, bench, tried, read_only, co
     one = bench(world.updated)
     one.change_module(3)
     usual, before = one.shape(), one.data.config.read_bytes()
-    _set_modes(one.root, writable=False)
-    one.prefix = tuple(read_only)
+    lift = read_only(one)
     tried("a data folder that cannot be written")
     error = one.fail(command, MODULE)
     assert "denied" in error["message"].lower() or "writ" in error["message"].lower()
@@ -192,7 +201,8 @@ def test_a_data_folder_that_cannot_be_written(world, bench, tried, read_only, co
     assert checks["data_folder"] == "error"
     assert one.data.config.read_bytes() == before
     assert client.call(MODULE, "segment", {"image": mini.IMAGE})["labels"].tolist() == mini.mask(2)
-    _set_modes(one.root, writable=True)
+    one.stop_workers()
+    lift()
     one.prefix = ()
     assert one.shape() == usual
     assert one.works() == 2

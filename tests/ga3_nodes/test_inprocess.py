@@ -11,6 +11,9 @@ import time
 import numpy as np
 import pytest
 
+from envmanager import removal, workers
+from envmanager.errors import ModuleInUse
+from envmanager.paths import DataFolder
 from ga3_nodes import client, home, records, spawn
 from ga3_nodes.errors import BadInput, Cancelled, ModuleFailed, WorkerTimeout
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
@@ -234,6 +237,26 @@ def test_a_number_that_is_used_again_is_another_generation(data_folder):
     shutil.rmtree(data_folder / "envs" / "light")
     overlay(data_folder, worker="def segment(image, *, threshold=1.0):\n    return image\n")
     assert segment()["labels"].max() == 250
+
+
+def test_a_loaded_generation_is_told_as_in_use(data_folder):
+    """Its files are loaded: on Windows they could not even be deleted."""
+    overlay(data_folder)
+    segment()
+    data = DataFolder(data_folder)
+    (user,) = workers.users(data, "light")
+    assert user["pid"] == os.getpid()
+    assert user["busy"] is True
+    assert workers.serves(data, "light", 1)
+    with pytest.raises(ModuleInUse, match=f"PID {os.getpid()}"):
+        removal.remove(data, "light")
+    overlay(data_folder, generation=2)
+    segment()
+    assert workers.serves(data, "light", 1)
+    assert workers.serves(data, "light", 2)
+    client.close()
+    assert workers.users(data, "light") == []
+    assert segment()["labels"].max() == 1
 
 
 def test_calls_come_one_after_the_other(data_folder):

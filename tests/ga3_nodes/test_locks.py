@@ -64,6 +64,7 @@ def rewrite():
     number = 0
     while True:
         number += 1
+        time.sleep(0.002)
         lock.write_note({"first": number, "text": "x" * (1 + number % 7 * 100), "last": number})
 import threading
 threading.Thread(target=rewrite, daemon=True).start()
@@ -75,7 +76,9 @@ def test_a_note_that_is_rewritten_is_never_seen_half(tmp_path):
     path = tmp_path / "a lock"
     process = _start(path, REWRITER)
     try:
-        notes = [locks.read_note(path) for _ in range(2000)][100:]
+        while "first" not in locks.read_note(path):
+            assert process.poll() is None
+        notes = [locks.read_note(path) for _ in range(2000)]
     finally:
         process.kill()
         process.communicate()
