@@ -7,13 +7,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from envmanager import nis
 from envmanager.files import discard
 from envmanager.paths import NODE_PACKAGE, DataFolder, base_python, venv_python, venv_version
 from envmanager.uv import Uv
 from ga3_nodes.locks import FileLock
 from ga3_nodes.standin.out_of_process import prepare_site
 
-NIS_PYTHON = "3.12"
 _DONE = "done"
 _LOCK = NODE_PACKAGE / "standin" / "requirements.lock"
 
@@ -35,7 +35,7 @@ def prepare(data: DataFolder, uv: Uv) -> NodeHost:
     ToolFailed
         uv could not make it.
     """
-    base = uv.find_python(NIS_PYTHON) or base_python()
+    base = uv.find_python(nis.PYTHON) or base_python()
     digest = hashlib.sha256(_LOCK.read_bytes() + str(base).encode()).hexdigest()[:12]
     folder = data.node_hosts / digest
     data.node_hosts.mkdir(parents=True, exist_ok=True)

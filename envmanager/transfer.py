@@ -135,7 +135,7 @@ class Transfer:
                 "Nothing was moved. Check the disk of the new folder.",
                 code="move_disturbed",
             )
-        if not self._links and hasattr(os, "sync"):
+        if hasattr(os, "sync"):
             os.sync()  # a copy that only lies in memory must not replace the original
 
     def _can_link(self, probe: str) -> bool:

@@ -114,7 +114,7 @@ def call(
     }
     deadline = None if timeout is None else time.monotonic() + timeout
     patience = _Patience(deadline, cancelled or (lambda: False))
-    if entry.overlay and entry.python_tag == sys.implementation.cache_tag:
+    if entry.runs_here:
         return _call_here(entry, message, arrays, patience, copy)
     for _ in range(_TRIES):
         try:
@@ -151,12 +151,15 @@ def _call_here(
 def start(module: str) -> int:
     """Start the worker of a module where none lives; return its pid. It loads on by itself.
 
+    A light module that runs in this process needs none; the pid is that of this process.
+
     Raises
     ------
     NotInstalled, ConfigError, WorkerStartFailed
         There is no environment, or its worker does not start.
     """
-    return _link(home.published(module), _Patience(None, lambda: False)).pid
+    entry = home.published(module)
+    return os.getpid() if entry.runs_here else _link(entry, _Patience(None, lambda: False)).pid
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,11 @@ class ModuleEntry:
     overlay: Path | None = None
     python_tag: str = ""
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether this process can call the module without a worker."""
+        return self.overlay is not None and self.python_tag == sys.implementation.cache_tag
+
 
 def user_root() -> Path:
     """Return the user's own data folder (not created)."""

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -330,6 +331,27 @@ def test_a_cancelled_move_leaves_nothing(echo_at, tmp_path, moment):
         relocation.move(tmp_path / "neu", report, token)
     assert not (tmp_path / "neu").exists()
     assert names(echo_at) == before
+    node_call()
+
+
+@linux_only
+def test_ctrl_c_leaves_nothing(echo_at, tmp_path):
+    for number in range(5000):
+        (echo_at / "modules" / str(number)).mkdir(parents=True)
+    process = subprocess.Popen(
+        [*_command("move-root", tmp_path / "neu"), "--json"],
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    while not (tmp_path / "neu" / "modules").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    told, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert json.loads(told)["error"]["code"] == "cancelled"
+    assert not (tmp_path / "neu").exists()
+    assert MOVE_NOTE not in names(echo_at)
     node_call()
 
 

@@ -197,10 +197,10 @@ class Bench:
             self.stop_workers()
         return found[1]
 
-    def is_green(self) -> None:
-        """Doctor finds nothing wrong."""
+    def is_green(self, *, but: str = "") -> None:
+        """Doctor finds nothing wrong, `but` for one check."""
         checks = self.run("doctor")["checks"]
-        wrong = [check for check in checks if check["status"] == "error"]
+        wrong = [c for c in checks if c["status"] == "error" and c["id"] != but]
         assert not wrong
 
     def shape(self) -> set[str]:

@@ -76,6 +76,7 @@ def test_a_call_stays_in_this_process(data_folder):
     assert result.worker_pid == os.getpid()
     assert result.device == "cpu"
     assert result.seconds > 0
+    assert client.start("light") == os.getpid()
     assert records.live(data_folder) == []
 
 
