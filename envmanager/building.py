@@ -6,8 +6,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,7 +32,7 @@ from envmanager.events import CancelToken, LogLine, Notice, Report, Stage
 from envmanager.generations import MANIFEST, copied, sha256, source_sha256
 from envmanager.paths import DataFolder, venv_python, venv_version
 from envmanager.resolution import Resolved
-from envmanager.runtimes import Runtime
+from envmanager.runtimes import Packages, Runtime
 from envmanager.uv import Uv
 from ga3_nodes import __version__
 
@@ -125,8 +126,7 @@ class Build:
             self.folder, resolved, self.report, self.cancel, self._begin_install
         )
         self._stage("download", "Downloading the packages", packages.install)
-        self._stage("check", "Checking the installed files", packages.check)
-        self._stage("warm-up", "Importing for the first time", self._warm_up)
+        self._check_and_import(packages)
         if resolved.choice:
             self._stage("device", "Computing on the device", lambda: self._prove(resolved))
         self._stage("self-test", "Testing the module", self._selftest)
@@ -196,11 +196,24 @@ class Build:
     def _env(self) -> dict[str, str]:
         return self.module.env | self.device.environment
 
-    def _warm_up(self) -> None:
+    def _check_and_import(self, packages: Packages) -> None:
+        """Import while the files are checked: each takes seconds, and damage is rare."""
+        with ThreadPoolExecutor(1) as pool:
+            importing = pool.submit(self._import)
+            try:
+                checking = partial(packages.check, lambda: wait([importing]))
+                mended = self._stage("check", "Checking the installed files", checking)
+                title = "Importing for the first time"
+                found = self._stage("warm-up", title, self._import if mended else importing.result)
+            except BaseException:
+                self.cancel.cancel()  # ends the import too; the build is over
+                raise
+        self._require(found, "import its packages")
+
+    def _import(self) -> process.Finished:
         """Import what the module needs: proves that it loads, and writes the .pyc files."""
         self.uv.check(self.python)
-        code = "import " + ", ".join(self.module.imports)
-        self._require(self._run_python("-c", code), "import its packages")
+        return self._run_python("-c", "import " + ", ".join(self.module.imports))
 
     def _selftest(self) -> None:
         host = self.folder / "ga3_nodes" / "host.py"

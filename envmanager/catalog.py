@@ -18,6 +18,7 @@ SCHEMA = 1
 AXES = ("yx", "yxc", "zyx", "zyxc")
 KINDS = ("labels", "image", "table")
 TYPES = ("float", "int", "bool", "choice", "text")
+COLUMN_TYPES = ("int", "float", "string")
 WORKER, HOST = "worker", "host"  # where a module's code runs
 _REQUIRED: Any = object()
 
@@ -165,6 +166,10 @@ def _function(table: _Table) -> dict[str, Any]:
             key: _parameter(key, entry) for key, entry in table.tables("parameters", {})
         },
     }
+    if table.flag("slice_by_slice"):
+        if any(output["kind"] == "table" for output in function["outputs"].values()):
+            raise table.error("slice_by_slice", "cannot be set beside an output that is a table")
+        function["slice_by_slice"] = True
     for name in {"axes", *function["inputs"]} & function["parameters"].keys():
         raise table.error(f"parameters.{name}", "has the name of an input")
     table.finish()
@@ -181,9 +186,24 @@ def _input(table: _Table) -> dict[str, Any]:
 
 
 def _output(table: _Table) -> dict[str, Any]:
-    kind = table.one_of("kind", KINDS)
+    output: dict[str, Any] = {"kind": table.one_of("kind", KINDS)}
+    if output["kind"] == "table" and table.has("columns"):
+        output["columns"] = [_column(entry) for entry in table.list_of_tables("columns")]
+        titles = [column["name"] for column in output["columns"]]
+        if len(set(titles)) < len(titles):
+            raise table.error("columns", "holds a name twice")
     table.finish()
-    return {"kind": kind}
+    return output
+
+
+def _column(table: _Table) -> dict[str, str]:
+    column = {
+        "name": table.text("name"),
+        "type": table.one_of("type", COLUMN_TYPES),
+        "unit": table.text("unit", ""),
+    }
+    table.finish()
+    return column
 
 
 def _parameter(name: str, table: _Table) -> dict[str, Any]:
@@ -199,6 +219,8 @@ def _parameter(name: str, table: _Table) -> dict[str, Any]:
     for limit in ("min", "max"):
         if spec["type"] in ("int", "float") and table.has(limit):
             spec[limit] = table.number(limit)
+    if table.flag("only_3d"):
+        spec["only_3d"] = True
     table.finish()
     try:
         spec["default"] = params.check(name, spec, spec["default"])
@@ -251,6 +273,12 @@ class _Table:
             raise self.error(key, "must be a text")
         if not value.isprintable():  # it becomes a line of a node script
             raise self.error(key, "must be one line of plain text")
+        return value
+
+    def flag(self, key: str) -> bool:
+        value = self.take(key, False)
+        if not isinstance(value, bool):
+            raise self.error(key, "must be true or false")
         return value
 
     def number(self, key: str, default: Any = _REQUIRED) -> int | float:

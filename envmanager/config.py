@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -10,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from envmanager import files, fulldisk
+from envmanager import files, fulldisk, settings
+from envmanager.errors import GA3EnvError
 from envmanager.paths import APP, NODE_PACKAGE, DataFolder
 from ga3_nodes import __version__, home, locks
 
@@ -30,6 +32,16 @@ def change(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
         fulldisk.with_reserve(data.root, lambda: _rewrite(data, edit))
 
 
+def refresh(data: DataFolder) -> None:
+    """Bring what does not depend on modules up to date, where there is a ``config.json``.
+
+    A file that cannot be read or written stays as it is: a later command that needs it tells.
+    """
+    if data.config.exists():
+        with contextlib.suppress(GA3EnvError, OSError):
+            change(data, lambda modules: None)
+
+
 def _rewrite(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
     config = home.read_config(data.root)
     edit(config["modules"])
@@ -38,6 +50,7 @@ def _rewrite(data: DataFolder, edit: Callable[[dict[str, Any]], None]) -> None:
         "app_version": __version__,
         "client_dir": data.relative(publish_client(data)),
         "manager": manager_command(),
+        "auto_install": settings.auto_install(data.settings),
     }
     files.write_text(data.config, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 

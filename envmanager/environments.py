@@ -146,7 +146,7 @@ class Environments:
         module = catalog.find(name, self.data)
         published, manifest = inventory.installed(self.data, name)
         uv = Uv(self.data, self.settings, cancel)
-        with tempfile.TemporaryDirectory(dir=self.data.module(name), prefix="plan-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ga3-plan-") as folder:
             wanted = backend or manifest.get("backend_wanted", AUTO)
             python, place = published.python, Path(folder)
             resolved = plan(module, uv, python, place, backend=wanted, fresh=fresh)

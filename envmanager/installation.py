@@ -47,8 +47,18 @@ class Installation:
         """
         self._sync(self.fetched)
 
-    def check(self) -> None:
+    def check(self, mending: Callable[[], object]) -> bool:
         """Compare each file with its wheel: uv links it from a cache that may be damaged.
+
+        Parameters
+        ----------
+        mending : callable
+            Is called before a damaged package is replaced: its files must not be in use.
+
+        Returns
+        -------
+        bool
+            Whether something was replaced.
 
         Raises
         ------
@@ -57,7 +67,8 @@ class Installation:
         """
         problems = self._problems()
         if not problems:
-            return
+            return False
+        mending()
         damaged = sorted({problem.package for problem in problems})
         self.report(LogLine(f"damaged in uv's cache, fetched anew: {', '.join(damaged)}"))
         self._sync(lambda: None, damaged)
@@ -68,6 +79,7 @@ class Installation:
                 "Check the disk, and the program that protects this computer from viruses.",
                 details={"log_tail": "\n".join(problem.message for problem in problems)},
             )
+        return True
 
     def _sync(self, fetched: Callable[[], None], damaged: Sequence[str] = ()) -> None:
         cache = self.uv.data.uv_cache

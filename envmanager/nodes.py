@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any
 
@@ -13,6 +13,7 @@ from envmanager.errors import BadInput
 from envmanager.paths import NODE_PACKAGE
 from ga3_nodes import params
 
+BINARIES = ("int32", "uint8")
 _SIGNATURES = {
     6: {"OUTPUT_ARGS": "inp, out", "BUILD_ARGS": "loops", "RUN_ARGS": "inp, out, ctx"},
     7: {
@@ -26,10 +27,23 @@ _MAIN = {
     7: "    from limnode import print\n\n    limnode.child_main(run, output, build)",
 }
 _NAMES = {6: "6.10 and 6.20", 7: "7.x"}
+_COLORS = ("#FFDC00", "#00C8FF", "#FF5AC8", "#78FF5A", "#FF8C28")
+_MAKE_BINARY = {"int32": "makeInt32", "uint8": "makeUInt8"}
+_BINARY_TEXT = {
+    "int32": "binary, the value of a pixel is the number of its object",
+    "uint8": "binary, with a gap between objects that touch",
+}
+_WITH = {"int": "withIntCol", "float": "withFloatCol", "string": "withStringCol"}
+_WIDTH = 100
 
 
 def script(
-    module: Module, values: Mapping[str, Any], *, nis: int = 6, function: str = "segment"
+    module: Module,
+    values: Mapping[str, Any],
+    *,
+    nis: int = 6,
+    function: str = "segment",
+    binary: str = "int32",
 ) -> str:
     """Return the text of a node script.
 
@@ -40,45 +54,117 @@ def script(
     nis : int
         6 for NIS-Elements 6.10 and 6.20, 7 for 7.x and NIS-Express 2.x: the functions' signatures
         differ.
+    binary : str
+        The type of binaries: ``int32`` holds the objects' numbers, ``uint8`` only where they are.
 
     Raises
     ------
     BadInput
-        The function is unknown or gives no labels, or a value does not fit.
+        The function is unknown, a table's columns are not declared, or a value does not fit.
     """
     spec = module.functions.get(function)
     if spec is None:
         raise BadInput(
             f"{module.name} has no function {function!r}.", f"It has {', '.join(module.functions)}."
         )
-    if len(spec["inputs"]) != 1:
-        raise BadInput(f"{function} of {module.name} takes {len(spec['inputs'])} images, not one.")
-    outputs = [name for name, output in spec["outputs"].items() if output["kind"] == "labels"]
-    if not outputs:
-        raise BadInput(f"{function} of {module.name} gives no label mask.")
-    template = (NODE_PACKAGE / "nodes" / "labels.py.txt").read_text("utf-8")
+    template = (NODE_PACKAGE / "nodes" / "node.py.txt").read_text("utf-8")
     return Template(template).substitute(
         TITLE=module.title,
-        QUOTED_TITLE=json.dumps(module.title, ensure_ascii=False),
+        QUOTED_TITLE=_quoted(module.title),
         VERSION=module.version,
+        FUNCTION_TITLE=spec["title"],
         NIS=_NAMES[nis],
         MODULE=module.name,
         FUNCTION=function,
-        INPUT=next(iter(spec["inputs"])),
-        OUTPUT=outputs[0],
-        PARAMETERS=_parameter_block(spec["parameters"], values),
+        PORTS="\n".join(_ports(spec, binary)),
+        PARAMETERS="".join(f"{line}\n" for line in _parameter_block(spec["parameters"], values)),
+        DEFINITIONS="\n".join(_definitions(module, spec, binary)),
+        INPUTS=", ".join(f"inp[{index}].data" for index in range(len(spec["inputs"]))),
+        WRITES="\n".join(
+            f'    node.write(out[{index}], "{name}", result["{name}"])'
+            for index, name in enumerate(spec["outputs"])
+        ),
         MAIN=_MAIN[nis],
         **_SIGNATURES[nis],
     )
 
 
-def _parameter_block(declared: params.Declarations, values: Mapping[str, Any]) -> str:
-    """Return one line for each parameter, with what it means and takes as comments."""
-    lines = []
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+# ---- inputs and outputs --------------------------------------------------------------------------
+
+
+def _ports(spec: Mapping[str, Any], binary: str) -> Iterator[str]:
+    for index, (name, declared) in enumerate(spec["inputs"].items()):
+        yield f"#   input {index + 1}: {name} ({_takes(declared['axes'], spec)})"
+    kinds = {"labels": _BINARY_TEXT[binary], "image": "channel", "table": "table"}
+    for index, (name, declared) in enumerate(spec["outputs"].items()):
+        yield f"#   output {index + 1}: {name} ({kinds[declared['kind']]})"
+
+
+def _takes(axes: list[str], spec: Mapping[str, Any]) -> str:
+    """Say in words which frames an input takes."""
+    places = ["2-D"] if {"yx", "yxc"} & set(axes) else []
+    if {"zyx", "zyxc"} & set(axes):
+        places.append("3-D")
+    elif spec.get("slice_by_slice"):
+        places.append("3-D slice by slice")
+    components = ["mono"] if {"yx", "zyx"} & set(axes) else []
+    components += ["RGB"] if {"yxc", "zyxc"} & set(axes) else []
+    return f"{' or '.join(places)}, {' or '.join(components)}"
+
+
+def _definitions(module: Module, spec: Mapping[str, Any], binary: str) -> Iterator[str]:
+    """Return the lines of `output()`, which defines everything that the function gives."""
+    several = len(spec["outputs"]) > 1
+    for index, (name, declared) in enumerate(spec["outputs"].items()):
+        color = _COLORS[index % len(_COLORS)]
+        title = f'NAME + " {name}"' if several else "NAME"
+        if declared["kind"] == "labels":
+            yield f'    out[{index}].makeNew({title}, "{color}").{_MAKE_BINARY[binary]}()'
+        elif declared["kind"] == "image":
+            yield "    # or .makeUInt16(), .makeUInt8(): values are rounded and clipped"
+            yield f'    out[{index}].makeNewMono({title}, "{color}").makeFloat()'
+        else:
+            yield f"    out[{index}].makeNew({title})"
+            for column in _columns(module, name, declared):
+                unit = f", {_quoted(column['unit'])}" if column["unit"] else ""
+                yield f"    out[{index}].{_WITH[column['type']]}({_quoted(column['name'])}{unit})"
+
+
+def _columns(module: Module, name: str, declared: Mapping[str, Any]) -> list[dict[str, str]]:
+    if "columns" not in declared:
+        raise BadInput(
+            f"{module.name} does not say which columns its table {name!r} has.",
+            f'Declare them in module.toml: outputs.{name} = {{ kind = "table", columns = [...] }}.',
+            code="columns_undeclared",
+        )
+    return list(declared["columns"])
+
+
+# ---- the parameters ------------------------------------------------------------------------------
+
+
+def _parameter_block(declared: params.Declarations, values: Mapping[str, Any]) -> Iterator[str]:
+    """Return the lines of each parameter: what it means and takes as comments, and its value."""
     for name, value in params.complete(declared, values).items():
         spec = declared[name]
-        text = f"{spec['label']}: {params.describe(spec)}. {spec['help']}"
-        lines += textwrap.wrap(text, 96, initial_indent="    # ", subsequent_indent="    # ")
-        shown = json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
-        lines.append(f'    "{name}": {shown},')
-    return "\n".join(lines)
+        yield from _comment(_meaning(spec))
+        for choice in spec.get("choices", []):
+            label = "" if choice["label"] == choice["value"] else f"  {choice['label']}"
+            yield from _comment(f"{_quoted(choice['value'])}{label}", "  - ")
+        shown = _quoted(value) if isinstance(value, str) else repr(value)
+        yield f'    "{name}": {shown},'
+
+
+def _meaning(spec: Mapping[str, Any]) -> str:
+    takes = "one of the following" if spec["type"] == "choice" else params.describe(spec)
+    only = "Matters only for 3-D volumes. " if spec.get("only_3d") else ""
+    return f"{spec['label']}: {takes}. {only}{spec['help']}".rstrip()
+
+
+def _comment(text: str, mark: str = "") -> list[str]:
+    first, later = f"    # {mark}", "    # " + " " * len(mark)
+    return textwrap.wrap(text, _WIDTH - 4, initial_indent=first, subsequent_indent=later)

@@ -165,10 +165,10 @@ class _Pair:
         for part in (self.shipped, self.overlay):
             part.install()
 
-    def check(self) -> None:
-        for part in (self.shipped, self.overlay):
-            part.check()
+    def check(self, mending: Callable[[], object]) -> bool:
+        mended = [part.check(mending) for part in (self.shipped, self.overlay)]
         self._refuse_shadows()
+        return any(mended)
 
     def _refuse_shadows(self) -> None:
         """Refuse a name that Python or NIS has: nobody could say which of the two is imported."""

@@ -211,7 +211,7 @@ def _refuse_without_room(target: Path, needed: int) -> None:
     free = shutil.disk_usage(target).free
     if free < needed:
         raise DiskFull(
-            f"The volume of {target} has {free / 1e9:,.2f} GB free; {needed / 1e9:,.2f} GB are "
+            f"The volume of {target} has {free / 1e6:,.1f} MB free; {needed / 1e6:,.1f} MB are "
             "needed.",
             "Choose a folder on another volume, or free some room: ./run disk --clean-cache.",
         )

@@ -25,7 +25,7 @@ class Packages(Protocol):
     def install(self) -> None:
         """Download and install them."""
 
-    def check(self) -> None:
+    def check(self, mending: Callable[[], object]) -> bool:
         """Prove each file."""
 
 

@@ -73,6 +73,9 @@ class Settings:
     generations_kept: int = _setting(
         1, values.number(0, 50), "older environments of a module to keep for a rollback"
     )
+    auto_install: bool = _setting(
+        False, values.flag(), "a node whose module is not installed installs it at its first run"
+    )
     idle_timeout_s: int = _setting(
         0,
         values.number(0, _WEEK_S, " seconds; 0 is the module's own time"),
@@ -167,13 +170,24 @@ def as_dict(settings: Settings) -> dict[str, Any]:
 
 
 def cache_dir(path: Path) -> Path | None:
-    """Return where the user wants the cache of downloads, as far as the file can be read.
+    """Return where the user wants the cache of downloads, as far as the file can be read."""
+    chosen = _one(path, "cache_dir")
+    return Path(chosen) if chosen else None
 
-    Unlike `load` it never fails: what only shows things needs no valid settings.
+
+def auto_install(path: Path) -> bool:
+    """Tell whether nodes may install what they lack, as far as the file can be read."""
+    return bool(_one(path, "auto_install"))
+
+
+def _one(path: Path, name: str) -> Any:
+    """Return one setting, None where it is not set.
+
+    Unlike `load` it never fails: what only shows or publishes things needs no valid settings.
     """
     try:
-        chosen = tomllib.loads(path.read_text("utf-8")).get("cache_dir", "")
-        return Path(kind("cache_dir").check(chosen)) if chosen else None
+        chosen = tomllib.loads(path.read_text("utf-8")).get(name)
+        return kind(name).check(chosen) if chosen else None
     except (OSError, ValueError, RecursionError):
         return None
 

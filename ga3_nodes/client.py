@@ -159,7 +159,20 @@ def start(module: str) -> int:
         There is no environment, or its worker does not start.
     """
     entry = home.published(module)
-    return os.getpid() if entry.runs_here else _link(entry, _Patience(None, lambda: False)).pid
+    if entry.runs_here:
+        return os.getpid()
+    link = _link(entry, patience := _Patience(None, lambda: False))
+    if not _is_alive(records.stem(entry.root, module, entry.generation)):
+        link.close()  # it has ended, idle for long
+        link = _link(entry, patience)
+    return link.pid
+
+
+def prewarm(module: str) -> None:
+    """Let the worker of a module start in the background; return at once, and raise nothing."""
+    from ga3_nodes import prewarming  # it imports this module
+
+    prewarming.begin(module)
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,16 @@ def spawn(entry: home.ModuleEntry) -> subprocess.Popen[bytes]:
     arguments += ["--serve", str(entry.root)]
     environment = worker_environment(entry.env) | {"GA3ENV_WORKER_LOG": str(log)}
     with log.open("ab") as output:
-        process = _popen(arguments, environment, entry.folder, output.fileno())
+        process = popen(arguments, environment, entry.folder, output.fileno())
     # Reaps the process, so that it is no zombie, and keeps its exit code.
     threading.Thread(target=process.wait, daemon=True).start()
     return process
 
 
-def _popen(
+def popen(
     arguments: list[str], environment: dict[str, str], folder: Path, output: int
 ) -> subprocess.Popen[bytes]:
+    """Start a program that inherits nothing; `output` is the file descriptor of its log."""
     common: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,
         "stdout": output,
@@ -124,6 +125,21 @@ def rotate(log: Path) -> None:
             log.replace(log.with_suffix(".old.log"))
     except OSError:
         pass
+
+
+def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
+    """End a program that `popen` started, with all that it started; on POSIX it may tidy up."""
+    if sys.platform == "win32":
+        folder = Path(os.environ.get("SYSTEMROOT", "C:\\Windows")) / "System32"
+        arguments = [str(folder / "taskkill.exe"), "/T", "/F", "/PID", str(process.pid)]
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            popen(arguments, worker_environment({}), folder, nowhere.fileno()).wait()
+    else:
+        process.terminate()
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        kill(process.pid)
 
 
 def kill(pid: int) -> None:

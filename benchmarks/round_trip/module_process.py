@@ -20,13 +20,14 @@ def row(folder: Path, module: dict[str, Any], shape: Shape, floor_ms: float) -> 
     """Return the row of one installed module; the first call, which fills caches, is left out."""
     image, mask = measure.example(shape), np.zeros(shape, np.int32)
     there, back = str(folder / "image.npy"), str(folder / "mask.npy")
-    command = [module["python"], "-s", "-X", "utf8", peer.PATH, there, back, module["folder"]]
+    command = [module["python"], "-s", *peer.ARGUMENTS, there, back, module["folder"]]
     environment = spawn.worker_environment(module["env"])
+    quiet = subprocess.DEVNULL  # what a module prints is not our result
     times = []
     for _ in range(1 + _CALLS):
         started = time.perf_counter()
         np.save(there, image)
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+        subprocess.run(command, cwd=peer.PROJECT, check=True, env=environment, stdout=quiet)
         np.copyto(mask, np.load(back))
         times.append(time.perf_counter() - started)
     return {

@@ -1,7 +1,8 @@
 """The other process of the transports that are neither ours nor Appose's.
 
-Without arguments it lives on and answers JSON lines; ``IMAGE.npy MASK.npy`` is one call, and
-``IMAGE.npy MASK.npy MODULE_FOLDER`` one that loads the module of that folder first.
+``python -m benchmarks.round_trip.peer``, in the project's folder: without arguments it lives on and
+answers JSON lines; ``IMAGE.npy MASK.npy`` is one call, and ``IMAGE.npy MASK.npy MODULE_FOLDER`` one
+that loads the module of that folder first.
 """
 
 from __future__ import annotations
@@ -14,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
-PATH = str(Path(__file__).resolve())
-PROJECT = Path(PATH).parents[2]
-DONE = b"done\n"
-if str(PROJECT) not in sys.path:
-    sys.path.append(str(PROJECT))
-
 from benchmarks.round_trip import work
+
+PROJECT = Path(__file__).resolve().parents[2]
+ARGUMENTS = ["-m", "benchmarks.round_trip.peer"]
+DONE = b"done\n"
 
 
 def array(segment: Any, shape: tuple[int, ...], dtype: type[np.generic]) -> np.ndarray:

@@ -129,11 +129,12 @@ def shm_per_call(folder: Path, shape: Shape) -> Iterator[Call]:
 @contextmanager
 def process_numpy(folder: Path, shape: Shape) -> Iterator[Call]:
     """A process for each call, which imports NumPy and nothing else; files in NumPy's format."""
+    command = [sys.executable, *peer.ARGUMENTS]
     there, back = str(folder / "image.npy"), str(folder / "mask.npy")
 
     def call(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         np.save(there, image)
-        subprocess.run([sys.executable, peer.PATH, there, back], check=True)
+        subprocess.run([*command, there, back], cwd=peer.PROJECT, check=True)
         np.copyto(mask, np.load(back))
         return mask
 
@@ -144,7 +145,10 @@ def process_numpy(folder: Path, shape: Shape) -> Iterator[Call]:
 def _peer() -> Iterator[Callable[[dict[str, object]], None]]:
     """Start a process that lives on; give the function that asks it and waits for its answer."""
     with subprocess.Popen(
-        [sys.executable, peer.PATH], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, *peer.ARGUMENTS],
+        cwd=peer.PROJECT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -25,7 +25,7 @@ from ga3_nodes import home
 from ga3_nodes.locks import FileLock
 
 _LOCK = APP / "requirements-bench.lock"
-_PLACE = APP / ".cache" / "bench"  # environments, and a folder of the run
+PLACE = APP / ".cache" / "bench"  # environments, and a folder of the run
 _STAGE = "stage: "  # begins a line of the benchmark that is for the user
 _SEGMENTS = Path("/dev/shm")  # Windows has no names that outlive their processes
 _PATIENCE_S = 2.0
@@ -62,7 +62,7 @@ def bench_command(options: argparse.Namespace) -> Outcome:
         )
     data = data_folder()
     modules = [] if options.modules is None else _installed(data, options.modules)
-    with progress() as report, _alone(), _run_folder() as folder:
+    with progress() as report, alone(), _run_folder() as folder:
         python = _environment(data, report)
         script = folder / "node.py"
         script.write_text(nodes.script(catalog.find(_NODE, data), {}), "utf-8")
@@ -86,7 +86,7 @@ def _measured(python: Path, folder: Path, report: Report) -> dict[str, Any]:
         if line.startswith(_STAGE):
             report(Stage("bench", line.removeprefix(_STAGE)))
 
-    command = [python, "-m", "benchmarks.round_trip", folder]
+    command: list[str | Path] = [python, "-m", "benchmarks.round_trip", folder]
     finished = process.run(command, cwd=APP, on_line=on_line)
     if finished.exit_code:
         raise ToolFailed(
@@ -101,7 +101,7 @@ def _measured(python: Path, folder: Path, report: Report) -> dict[str, Any]:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Hold off other benchmarks: together they would measure each other.
 
     Raises
@@ -109,8 +109,8 @@ def _alone() -> Iterator[None]:
     GA3EnvError
         One is running.
     """
-    _PLACE.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_PLACE / "lock")
+    PLACE.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(PLACE / "lock")
     if not lock.acquire():
         raise GA3EnvError(
             "A benchmark is running already.",
@@ -118,7 +118,7 @@ def _alone() -> Iterator[None]:
             code="benchmark_running",
         )
     try:
-        for left in _PLACE.glob("run-*"):  # of a command that was killed without mercy
+        for left in PLACE.glob("run-*"):  # of a command that was killed without mercy
             _sweep(left)
         yield
     finally:
@@ -128,7 +128,7 @@ def _alone() -> Iterator[None]:
 def _environment(data: DataFolder, report: Report) -> Path:
     """Return the interpreter of the benchmark's environment, which is made at the first use."""
     digest = hashlib.sha256(_LOCK.read_bytes() + str(base_python()).encode()).hexdigest()[:12]
-    venv, done = _PLACE / digest, _PLACE / f"{digest}.done"
+    venv, done = PLACE / digest, PLACE / f"{digest}.done"
     if not done.exists():
         report(Stage("bench", "Installing the benchmark's packages"))
         shutil.rmtree(venv, ignore_errors=True)  # of a command that was killed
@@ -143,7 +143,7 @@ def _environment(data: DataFolder, report: Report) -> Path:
 @contextmanager
 def _run_folder() -> Iterator[Path]:
     """Give a folder for all that a run writes; nothing of it stays."""
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=_PLACE))
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=PLACE))
     try:
         yield folder
     finally:

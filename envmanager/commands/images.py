@@ -31,6 +31,9 @@ def add_to(add: Add) -> None:
     node = add("node", node_command, "the GA3 node script of a module", module=True)
     node.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
     node.add_argument("-o", "--output", type=Path, help="file to write instead")
+    node.add_argument(
+        "--binary", choices=("int32", "uint8"), default="int32", help="type of the node's binaries"
+    )
     for command in (segment, node):
         command.add_argument("--function", default="segment")
         command.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE")
@@ -79,12 +82,15 @@ def _published(name: str) -> home.ModuleEntry:
 
 def node_command(options: argparse.Namespace) -> Outcome:
     """Make a node script."""
-    from envmanager import files, nodes, segmentation
+    from envmanager import config, files, nodes, segmentation
 
     module = catalog.find(options.module, data_folder())
     declared = module.functions.get(options.function, {}).get("parameters", {})
     values = segmentation.parse_parameters(options.parameter, declared)
-    text = nodes.script(module, values, nis=options.nis, function=options.function)
+    text = nodes.script(
+        module, values, nis=options.nis, function=options.function, binary=options.binary
+    )
+    config.refresh(data_folder())  # a script of this app needs the client of this app
     if options.output:
         files.write_text(options.output, text)
     data = {"module": module.name, "nis": options.nis, "script": text}

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from envmanager import console, disk, idle_time, relocation, settings, workers
+from envmanager import config, console, disk, idle_time, relocation, settings, workers
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -156,6 +156,8 @@ def settings_command(options: argparse.Namespace) -> Outcome:
         found = settings.change(data.settings, name, [] if options.unset else options.value)
         if name == "idle_timeout_s":
             idle_time.apply(data, found)
+        if name == "auto_install":
+            config.change(data, lambda modules: None)  # nodes read it there
     else:
         found = settings.load(data.settings)
     values = settings.as_dict(found)

@@ -62,8 +62,8 @@ def image(tmp_path) -> Path:
 def test_list_has_its_keys(as_json):
     code, answer = as_json("list")
     assert (code, answer["ok"], answer["command"]) == (0, True, "list")
-    (module,) = answer["data"]["modules"]
-    assert module["name"] == "classic"
+    module, *others = answer["data"]["modules"]
+    assert [m["name"] for m in (module, *others)] == ["classic", "texture"]
     assert module["state"] == "not_installed"
     assert set(module) >= {
         "name", "title", "version", "installed_version", "state", "generation", "generations",

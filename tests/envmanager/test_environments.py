@@ -308,7 +308,8 @@ def test_a_damaged_entry_harms_only_its_own_module(environments, tiny, data_fold
     config["modules"]["tiny"]["generation"] = "x"
     path.write_text(json.dumps(config), "utf-8")
     states = {s.name: s.state for s in inventory.statuses(environments.data)}
-    assert states == {"tiny": "broken", "classic": "not_installed"}
+    assert states.pop("tiny") == "broken"
+    assert set(states.values()) == {"not_installed"}  # the shipped ones
     environments.install("tiny")
     assert _mask() == [[0, 0], [1, 1]]
 

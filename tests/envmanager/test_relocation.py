@@ -249,7 +249,7 @@ def test_a_folder_that_will_not_do(echo_at, tmp_path, target, message):
 
 
 def test_without_room_nothing_begins(tmp_path):
-    with pytest.raises(GA3EnvError, match="GB are needed") as caught:
+    with pytest.raises(GA3EnvError, match="MB are needed") as caught:
         relocation._refuse_without_room(tmp_path, 10**18)
     assert caught.value.code == "disk_full"
 

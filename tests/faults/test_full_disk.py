@@ -23,8 +23,8 @@ DISK = "disk_space"  # what doctor may say of a disk that is as small as ours
 # How much of what the command needs is free when it starts.
 FREE = {
     "install": (0.0, 0.02, 0.1, 0.4, 0.7, 0.9),
-    "update": (0.01, 0.2, 0.6, 0.95),
-    "repair": (0.0, 0.3, 0.8),
+    "update": (0.01, 0.3, 0.6),
+    "repair": (0.2,),
 }
 
 

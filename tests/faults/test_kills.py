@@ -20,7 +20,7 @@ from tests.faults.conftest import World
 pytestmark = pytest.mark.slow
 MODULE = mini.NAME
 # How often each command is killed.
-KILLS = {"install": 15, "update": 14, "repair": 12, "rollback": 8, "remove": 8}
+KILLS = {"install": 12, "update": 11, "repair": 8, "rollback": 7, "remove": 6}
 
 
 def _no_change(bench: Bench) -> None:
@@ -140,3 +140,23 @@ def _again(bench: Bench, name: str, usual: Undisturbed) -> None:
     if not command.reply["ok"]:
         assert bench.published() == usual.after, command.reply
         assert command.error["code"] in ("no_generation", "not_installed"), command.reply
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.4])
+def test_a_plan_is_killed(world, bench, tried, delay):
+    """`update --dry-run` resolves in a folder of its own, which is none of the data folder's."""
+    one: Bench = bench(world.updated)
+    one.change_module(3)
+    usual = one.shape()
+    world.index.fail("/simple/mini-core/", stall_after=0)
+    command = one.start("update", MODULE, "--dry-run")
+    world.index.wait_for("/simple/mini-core/")
+    time.sleep(delay)
+    left = command.kill()
+    assert left is not None
+    tried("SIGKILL of update --dry-run")
+    assert one.shape() == usual
+    world.index.mend()
+    benches.gone(left)
+    assert one.run("update", MODULE, "--dry-run")["needed"]
+    one.as_clean_as(usual)

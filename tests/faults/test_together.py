@@ -114,7 +114,7 @@ def test_a_worker_in_use_during_remove(world, bench, tried, long_call):
     assert not (one.root / "envs" / MODULE).exists()
 
 
-@pytest.mark.parametrize("command", ["update", "repair", "rollback", "remove"])
+@pytest.mark.parametrize("command", ["update", "repair"])
 def test_the_data_folder_moves_between_commands(world, bench, tried, monkeypatch, command):
     one = bench(world.updated)
     assert one.works() == 2
@@ -128,9 +128,7 @@ def test_the_data_folder_moves_between_commands(world, bench, tried, monkeypatch
         assert one.run("verify", MODULE)["ok"]
         one.change_module(3)
         one.run(command, MODULE)
-        if command == "remove":
-            one.run("install", MODULE)
-        assert one.works() == {"rollback": 1, "repair": 2}.get(command, 3)
+        assert one.works() == (2 if command == "repair" else 3)
         one.is_green()
     finally:
         one.stop_workers()
@@ -186,7 +184,7 @@ def read_only(data_folder) -> Iterator[Callable[[Bench], Callable[[], None]]]:
     lift()
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["install", "rollback", "remove"])
 def test_a_data_folder_that_cannot_be_written(world, bench, tried, read_only, command):
     one = bench(world.updated)
     one.change_module(3)

@@ -1,0 +1,111 @@
+"""Several calls of one function: the next image is handed over while the previous one computes.
+
+A batch has a connection of its own, so that the caller may call other functions between two results.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ga3_nodes import connecting, home, wire
+from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed, WorkerTimeout
+from ga3_nodes.link import Array, Link, Result
+from ga3_nodes.waiting import Patience
+
+_TRIES = 5
+
+
+@dataclass
+class _Item:
+    """One image of the batch; `number` is its call's, `error` why it was not handed over."""
+
+    arrays: Mapping[str, Array]
+    number: int = 0
+    error: GA3EnvError | None = None
+
+
+class Batch:
+    """The calls that are under way, oldest first.
+
+    Parameters
+    ----------
+    message : dict
+        The call, without its arrays.
+    """
+
+    def __init__(self, entry: home.ModuleEntry, message: wire.Message, patience: Patience) -> None:
+        self._entry = entry
+        self._message = message
+        self._patience = patience
+        self._link: Link | None = None
+        self._under_way: deque[_Item] = deque()
+
+    def run(self, images: Iterable[Mapping[str, Array]]) -> Iterator[Result | GA3EnvError]:
+        """Give for each image, in their order, the result or the error of its call.
+
+        Raises
+        ------
+        Cancelled
+            The caller has cancelled.
+        NotInstalled, WorkerStartFailed
+            There is no worker to be had.
+        """
+        try:
+            for arrays in images:
+                if len(self._under_way) >= self._open().slots:
+                    yield self._next()
+                self._under_way.append(item := _Item(arrays))
+                self._submit(item)
+            while self._under_way:
+                yield self._next()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give up what is under way."""
+        if self._link:
+            self._link.close()
+
+    def _open(self) -> Link:
+        """Return the connection; on a new one the calls that are under way are handed over anew."""
+        if self._link is None or self._link.connection.closed:
+            self._link = connecting.own_link(self._entry, self._patience)
+            for item in self._under_way:
+                self._submit(item)
+        return self._link
+
+    def _submit(self, item: _Item) -> None:
+        assert self._link is not None
+        try:
+            item.number, item.error = self._link.submit(self._message, item.arrays), None
+        except wire.ConnectionLost:
+            pass  # seen again when its result is waited for
+        except BadInput as error:
+            item.error = error
+
+    def _next(self) -> Result | GA3EnvError:
+        """Wait for the oldest call that is under way."""
+        outcome = self._outcome(self._under_way[0])
+        self._under_way.popleft()
+        return outcome
+
+    def _outcome(self, item: _Item) -> Result | GA3EnvError:
+        for _ in range(_TRIES):
+            link = self._open()
+            if item.error:
+                return item.error
+            try:
+                return link.collect(item.number, self._patience)
+            except (wire.ConnectionLost, WorkerTimeout):
+                link.close()  # it ended before this call, or waited too long for us
+            except Cancelled:
+                raise
+            except GA3EnvError as error:
+                return error
+        return WorkerStartFailed(
+            f"The workers of {self._entry.name} end before they take a call.",
+            f"Repair {self._entry.name} in GA3 Environment Manager.",
+            details=connecting.evidence(self._entry),
+        )

@@ -1,0 +1,250 @@
+"""A module's function as a GA3 node needs it: from NIS's arrays to its binaries, channels, tables.
+
+>>> node = ExternalModuleNode("classic", "segment", title="Cells")          # doctest: +SKIP
+>>> result = node.call_worker([inp[0].data], {"smoothing": 2.0}, ctx=ctx)   # doctest: +SKIP
+>>> node.write(out[0], "labels", result["labels"])                          # doctest: +SKIP
+
+Whatever fails raises a `GA3EnvError`, whose text is one sentence and the next step: an output is
+never left empty in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ga3_nodes import client, frames, home
+from ga3_nodes.client import Result
+from ga3_nodes.errors import BadInput, NotInstalled
+
+_Frames = dict[str, np.ndarray]
+
+
+class ExternalModuleNode:
+    """One function of a module.
+
+    Parameters
+    ----------
+    module, function : str
+        Their names in ``module.toml``.
+    title : str, optional
+        What users know the module by.
+    """
+
+    def __init__(self, module: str, function: str = "segment", *, title: str = "") -> None:
+        self.module = module
+        self.function = function
+        self.title = title or module
+        self._outputs: dict[str, Any] = {}
+
+    def prewarm(self) -> None:
+        """Let the module load in the background; return at once, and raise nothing."""
+        client.prewarm(self.module)
+
+    def call_worker(
+        self,
+        data: np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        ctx: Any = None,
+        timeout: float | None = None,
+    ) -> Result:
+        """Call the function with arrays of NIS.
+
+        Parameters
+        ----------
+        data : ndarray, or several
+            The inputs (z, y, x, component): one, in the declared order, or by name.
+        parameters : mapping, optional
+            Values that differ from the module's defaults.
+        ctx : object, optional
+            NIS's context: its Abort ends the call.
+        timeout : float, optional
+            Seconds until the call is given up; without limit by default.
+
+        Returns
+        -------
+        Result
+            The outputs by name. Arrays are overwritten by the next call.
+
+        Raises
+        ------
+        NotInstalled, ConfigError
+            There is no usable installation.
+        BadInput
+            The function does not take such arrays or parameters.
+        GA3EnvError
+            As for `client.call`.
+        """
+        cancelled = _abort_of(ctx)
+        spec = self._published(cancelled).functions.get(self.function)
+        if spec is None:
+            raise BadInput(
+                f"{self.title} has no function {self.function!r}.",
+                "Generate the node's script anew.",
+                code="unknown_function",
+            )
+        self._outputs = spec["outputs"]
+        arrays = _by_name(data, list(spec["inputs"]), self.title)
+        axes = {
+            name: frames.axes_for(spec["inputs"][name]["axes"], frame.shape[0], frame.shape[3])
+            for name, frame in arrays.items()
+        }
+        call = _Call(self, parameters or {}, timeout, cancelled)
+        if all(axes.values()):
+            return call.run(arrays, {name: found or "" for name, found in axes.items()})
+        return call.run_slices(arrays, spec)
+
+    def write(self, out: Any, name: str, value: Any) -> None:
+        """Write one result into an output of NIS: a binary, a channel or a table.
+
+        Parameters
+        ----------
+        out : object
+            NIS's output, such as ``out[0]``.
+        name : str
+            The output's name in ``module.toml``.
+        value : ndarray or dict
+            What `call_worker` returned under that name, maybe changed.
+
+        Raises
+        ------
+        BadInput
+            There is no such output, or the node's output is of another kind.
+        ModuleFailed
+            The result does not fit its declaration or the node's output.
+        """
+        spec = self._outputs.get(name)
+        if spec is None:
+            raise BadInput(
+                f"{self.title} has no output {name!r}.", "Generate the node's script anew."
+            )
+        is_table = spec["kind"] == "table"
+        if hasattr(out, "withColData") != is_table:
+            raise BadInput(
+                f"The output {name!r} of {self.title} is {_a_kind(spec['kind'])}, but the node's "
+                f"output is {'an image' if is_table else 'a table'}.",
+                "Set the outputs of the node as the beginning of its script says.",
+            )
+        if is_table:
+            out.withColData(*frames.columns(name, spec.get("columns", []), value))
+        elif spec["kind"] == "labels":
+            frames.write_labels(out.data, np.asarray(value))
+        else:
+            frames.write_image(out.data, np.asarray(value))
+
+    def _published(self, cancelled: Callable[[], bool]) -> home.ModuleEntry:
+        """Return the installed module, installed now where the user's settings say so."""
+        try:
+            return home.published(self.module)
+        except NotInstalled:
+            from ga3_nodes import installing  # a node that has all it needs shall not pay for it
+
+            if not installing.install(self.module, self.title, cancelled):
+                raise NotInstalled(
+                    f"{self.title} is not installed.",
+                    f"Open GA3 Environment Manager > {self.title} > Install.",
+                ) from None
+            return home.published(self.module)
+
+
+class _Call:
+    """One call of a node's function, whole or slice by slice."""
+
+    def __init__(
+        self,
+        node: ExternalModuleNode,
+        parameters: Mapping[str, Any],
+        timeout: float | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._timeout = timeout
+        self._cancelled = cancelled
+
+    def run(self, arrays: _Frames, axes: dict[str, str], *, copy: bool = False) -> Result:
+        return client.call(
+            self._node.module,
+            self._node.function,
+            {name: frames.to_module(frame, axes[name]) for name, frame in arrays.items()},
+            self._parameters,
+            axes=axes,
+            timeout=self._timeout,
+            cancelled=self._cancelled,
+            copy=copy,
+        )
+
+    def run_slices(self, arrays: _Frames, spec: dict[str, Any]) -> Result:
+        """Call the function for each slice; its declaration has to say that this makes sense."""
+        axes = {}
+        for name, frame in arrays.items():
+            found = frames.axes_for(spec["inputs"][name]["axes"], 1, frame.shape[3])
+            if found is None:
+                raise _too_many_components(self._node.title, name, frame)
+            if len(frame) > 1 and not spec.get("slice_by_slice"):
+                raise _no_volume(self._node.title, name, frame)
+            axes[name] = found
+        depths = {len(frame) for frame in arrays.values()}
+        if len(depths) > 1:
+            raise BadInput(f"The inputs of {self._node.title} differ in their number of slices.")
+        results = [
+            self.run({n: frame[z : z + 1] for n, frame in arrays.items()}, axes, copy=True)
+            for z in range(depths.pop())
+        ]
+        stacked = Result(
+            (name, frames.stack([r[name] for r in results], output["kind"]))
+            for name, output in spec["outputs"].items()
+        )
+        stacked.seconds = sum(r.seconds for r in results)
+        stacked.device, stacked.worker_pid = results[-1].device, results[-1].worker_pid
+        return stacked
+
+
+def _abort_of(ctx: Any) -> Callable[[], bool]:
+    return lambda: ctx is not None and bool(ctx.shouldAbort)
+
+
+def _by_name(data: Any, names: list[str], title: str) -> _Frames:
+    """Return the inputs by their declared names; each must be an array as NIS has it."""
+    if isinstance(data, Mapping):
+        given = dict(data)
+    else:
+        several = [data] if isinstance(data, np.ndarray) else list(data)
+        given = dict(zip(names, several, strict=False)) if len(several) == len(names) else {}
+    if sorted(given) != sorted(names):
+        raise BadInput(
+            f"{title} takes {len(names)} input(s): {', '.join(names)}.",
+            "Set the inputs of the node as the beginning of its script says.",
+        )
+    arrays = {name: np.asarray(given[name]) for name in names}
+    for name, array in arrays.items():
+        if array.ndim != 4 or not array.size:
+            raise BadInput(
+                f"The input {name!r} has the shape {array.shape}, not (z, y, x, component).",
+                "Pass the data of NIS's inputs as they are: inp[0].data.",
+            )
+    return arrays
+
+
+def _no_volume(title: str, name: str, frame: np.ndarray) -> BadInput:
+    return BadInput(
+        f"{title} takes single 2-D frames, and the input {name!r} is a volume of {len(frame)} "
+        "slices.",
+        "Use the 2-D Python node, or reduce the volume to one frame first.",
+        code="no_volumes",
+    )
+
+
+def _too_many_components(title: str, name: str, frame: np.ndarray) -> BadInput:
+    return BadInput(
+        f"{title} takes one component per pixel, and the input {name!r} has {frame.shape[3]}.",
+        "Use one channel, or convert RGB to one component first.",
+        code="too_many_components",
+    )
+
+
+def _a_kind(kind: str) -> str:
+    return {"labels": "a binary", "image": "a channel"}.get(kind, "a table")
