@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,34 +38,41 @@ def keeping(
     GA3EnvError
         What the call raises, or with the code ``keep_files`` that a file cannot be written.
     """
-    try:
-        place = _numbered(folder.absolute(), f"{entry.name}-{message['function']}")
+    with _writing(folder):
+        place = _numbered(folder.absolute())
         _write_inputs(place, entry, message, arrays)
-        try:
-            result = call()
-        except GA3EnvError as error:
+    try:
+        result = call()
+    except GA3EnvError as error:
+        with _writing(folder):
             _write_json(place / "error.json", error.to_dict())
-            raise
+        raise
+    with _writing(folder):
         for name, value in result.items():
             _write_output(place, name, value)
+    return result
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise GA3EnvError(
             f"The files of the call cannot be kept in {folder}: {error}.",
             f"Correct {SWITCH}, or unset it.",
             code="keep_files",
         ) from error
-    return result
 
 
-def _numbered(folder: Path, name: str) -> Path:
+def _numbered(folder: Path) -> Path:
     """Make the next folder; of several programs each gets its own number."""
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = [int(path.name[:6]) for path in folder.iterdir() if path.name[:6].isdecimal()]
+    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
     number = max(numbers, default=0) + 1
     while True:
-        place = folder / f"{number:06d}-{name}"
+        place = folder / f"{number:06d}"
         try:
-            (folder / f"{number:06d}.number").touch(exist_ok=False)
             place.mkdir()
         except FileExistsError:
             number += 1

@@ -8,11 +8,12 @@ only an allow-list.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def log_tail(path: Path, start: int = 0, lines: int = 20) -> str:
         return ""
 
 
-def spawn(entry: home.ModuleEntry) -> subprocess.Popen[bytes]:
-    """Start the worker process of a published environment.
+def spawn(entry: home.ModuleEntry, *, dev: bool = False) -> subprocess.Popen[bytes]:
+    """Start the worker process of a published environment; see `devmode` for `dev`.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def spawn(entry: home.ModuleEntry) -> subprocess.Popen[bytes]:
     log = log_path(entry)
     rotate(log)
     arguments = [str(entry.python), "-s", "-X", "utf8", str(host), str(entry.folder)]
-    arguments += ["--serve", str(entry.root)]
+    arguments += ["--serve", str(entry.root), *(["--dev"] if dev else [])]
     environment = worker_environment(entry.env) | {"GA3ENV_WORKER_LOG": str(log)}
     with log.open("ab") as output:
         process = popen(arguments, environment, entry.folder, output.fileno())
@@ -116,6 +117,13 @@ def worker_environment(extra: Mapping[str, str]) -> dict[str, str]:
     else:
         kept["PATH"] = "/usr/local/bin:/usr/bin:/bin"
     return {**kept, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return a command as one types it into the system's command line."""
+    if sys.platform == "win32":
+        return subprocess.list2cmdline(arguments)
+    return shlex.join(arguments)
 
 
 def rotate(log: Path) -> None:
