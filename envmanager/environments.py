@@ -404,6 +404,8 @@ class Environments:
         return published is not None and published.generation == number
 
     def _publish(self, name: str, entry: dict[str, Any]) -> None:
+        if self.settings.idle_timeout_s:  # it may be newer than the entry of a rollback
+            entry = entry | {"idle_timeout_s": self.settings.idle_timeout_s}
         config.change(self.data, lambda modules: modules.update({name: entry}))
 
     def _current(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envmanager import downloads, fulldisk, network, process, pythons, uv_cache
@@ -25,11 +25,15 @@ _KEPT = frozenset(
 
 @dataclass(frozen=True)
 class Uv:
-    """The pinned uv, with the user's settings and the data folder's cache and interpreters."""
+    """The pinned uv, with the user's settings and the data folder's cache and interpreters.
+
+    `variables` are more variables of its environment.
+    """
 
     data: DataFolder
     settings: Settings
     cancel: CancelToken | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     def version(self) -> str:
         """Return uv's version."""
@@ -200,6 +204,7 @@ class Uv:
             "UV_NO_CONFIG": "1",  # a uv.toml above the data folder must not change an environment
             "UV_NO_PROGRESS": "1",
             "UV_LINK_MODE": "hardlink",  # symlinks into the cache would break when it is cleaned
+            **self.variables,
             **(env or {}),
         }
         try:

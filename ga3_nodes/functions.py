@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import params, shm
-from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
+from ga3_nodes import devices, params, shm
+from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, ModuleFailed
+from ga3_nodes.running import Running
 
 
 def read_declaration(folder: Path) -> dict[str, Any]:
@@ -63,6 +64,12 @@ def load_worker(folder: Path, declaration: dict[str, Any], known_as: str = "") -
         It cannot be imported, or lacks a function.
     """
     worker = load(folder, "worker", known_as)
+    check_declared(worker, declaration)
+    return worker
+
+
+def check_declared(worker: ModuleType, declaration: dict[str, Any]) -> None:
+    """Raise `ModuleFailed` where the code lacks a declared function."""
     for name in declaration["functions"]:
         if not callable(getattr(worker, name, None)):
             raise ModuleFailed(
@@ -70,7 +77,6 @@ def load_worker(folder: Path, declaration: dict[str, Any], known_as: str = "") -
                 "Correct the module and install it again.",
                 code="import_failed",
             )
-    return worker
 
 
 def run_function(
@@ -80,6 +86,7 @@ def run_function(
     arrays: dict[str, np.ndarray],
     axes: dict[str, str],
     given: dict[str, Any],
+    running: Running | None = None,
 ) -> dict[str, Any]:
     """Call a declared function of the module.
 
@@ -89,6 +96,8 @@ def run_function(
         The inputs by name.
     axes : dict of str
         For inputs whose axes the caller knows, their order, such as ``"zyx"``.
+    running : Running, optional
+        What the function may take of it, it gets.
 
     Returns
     -------
@@ -101,22 +110,29 @@ def run_function(
         The inputs do not fit the declaration, or the function raised `ValueError`.
     ModuleFailed
         The function raised anything else, or returned something undeclared.
+    Cancelled
+        The caller wants the result no more.
     """
     spec = declaration["functions"].get(function)
     if spec is None:
         raise BadInput(f"The module has no function {function!r}.", code="unknown_function")
     if sorted(arrays) != sorted(spec["inputs"]):
         raise BadInput(f"{function} takes {', '.join(spec['inputs'])}; got {', '.join(arrays)}.")
+    running = running or Running()
+    if running.cancelled():
+        raise Cancelled("The call was cancelled.")
     target = getattr(worker, function)
+    wanted = inspect.signature(target).parameters
     keywords: dict[str, Any] = params.complete(spec.get("parameters", {}), given)
-    if "axes" in inspect.signature(target).parameters:
+    keywords = {**running.keywords(wanted), **keywords}
+    if "axes" in wanted:
         keywords["axes"] = axes.get(next(iter(arrays)), "")
     try:
         returned = target(*(arrays[name] for name in spec["inputs"]), **keywords)
     except GA3EnvError:
         raise
     except BaseException as error:
-        raise failure(error) from error
+        raise failure(error, running.device) from error
     results = _outputs(spec["outputs"], returned)
     first = next(iter(arrays))
     for name, output in spec["outputs"].items():
@@ -140,25 +156,38 @@ def _check_labels(name: str, labels: np.ndarray, shape: tuple[int, ...], axes: s
         )
 
 
-def failure(error: BaseException) -> GA3EnvError:
-    details = {"traceback": traceback.format_exc()}
+def failure(error: BaseException, device: str = devices.CPU) -> GA3EnvError:
+    """Return the error that tells what a module raised while it computed on `device`."""
+    details: dict[str, Any] = {"traceback": traceback.format_exc()}
+    if devices.out_of_memory(error):
+        return _out_of_memory(device, details)
     if isinstance(error, ValueError):  # a module's way to refuse its input
         return BadInput(
             str(error) or "The input cannot be used.",
             "Change the image or the parameters.",
             details=details,
         )
-    if isinstance(error, MemoryError):
-        return ModuleFailed(
-            "There is not enough memory for this image.",
-            "Close other programs or use a smaller image.",
-            code="out_of_memory",
-            details=details,
-        )
     return ModuleFailed(
         f"The module failed: {type(error).__name__}: {error}",
         "The traceback is in the worker's log; try other parameters, or repair the module.",
         details=details,
+    )
+
+
+def _out_of_memory(device: str, details: dict[str, Any]) -> ModuleFailed:
+    """Name the device and what it had left; that of other programs is among what is not free."""
+    memory = devices.memory(device)
+    left = ""
+    if memory:
+        free, total = memory["free_bytes"] / 1e9, memory["total_bytes"] / 1e9
+        left = f": {free:.1f} of {total:.1f} GB are free"
+    place = "" if device == devices.CPU else f" of {device}"
+    return ModuleFailed(
+        f"The memory{place} is not enough for this image{left}.",
+        "Close other programs that use it, take a smaller image or tile"
+        + ("." if device == devices.CPU else ", or install the module for the CPU."),
+        code="out_of_memory",
+        details={**details, "device": device, **memory},
     )
 
 

@@ -2,7 +2,7 @@
 
 It is started by path, with the module environment's own interpreter::
 
-    python host.py MODULE_DIR --serve ROOT
+    python host.py MODULE_DIR --serve ROOT [--dev]
     python host.py MODULE_DIR --once --function F --input in.npy --output out.npy --param name=value
     python host.py MODULE_DIR --selftest
 
@@ -14,16 +14,13 @@ some libraries are bound to the thread that imported them; each connection has a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import queue
 import secrets
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -32,66 +29,54 @@ from typing import Any
 if not __package__:  # started by path: the folder above is what makes the package importable
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import numpy as np
-
-from ga3_nodes import __version__, functions, home, leases, params, records, shm, spawn, wire
-from ga3_nodes.errors import BadInput, GA3EnvError, ModuleFailed
+from ga3_nodes import (
+    __version__,
+    devices,
+    devmode,
+    functions,
+    home,
+    leases,
+    oneshot,
+    records,
+    spawn,
+    wire,
+)
+from ga3_nodes.edited_worker import EditedWorker
+from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, ModuleFailed
+from ga3_nodes.peers import SLOTS, Peer
+from ga3_nodes.running import Running
 
 EXIT_FAILED = 1
 EXIT_ABANDONED = 77  # whoever waited for the running call is gone
 _WATCH_S = 2.0  # how often an idle worker looks whether it is retired
 _GRACE_S = 2.0  # how long a call may run on that nobody waits for
 _NOTE_EVERY_S = 0.2  # how often the lease's note is written at most
-_SEND_TIMEOUT_S = 10.0  # how long a client may leave a message unread: it may be suspended
-
-
-@dataclass
-class Peer:
-    """A connected client: its own segments, so that clients cannot mix up their data.
-
-    `since` is seconds since the epoch; `asked` and `answered` count its calls.
-    """
-
-    connection: Connection
-    about: dict[str, Any]
-    inbox: shm.Inbox = field(default_factory=shm.Inbox)
-    outbox: shm.Outbox = field(default_factory=shm.Outbox)
-    since: float = field(default_factory=time.time)
-    asked: int = 0
-    answered: int = 0
-    gone: bool = False
-    _sending: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        """Take care that no client can keep the worker from serving the others."""
-        self._sender = wire.Sender(self.connection, _SEND_TIMEOUT_S)
-
-    def send(self, message: wire.Message) -> None:
-        """Send a message; a client that is gone is not worth an error, nor one that is stuck."""
-        try:
-            with self._sending:
-                self._sender.deliver(message)
-        except wire.ConnectionLost:
-            self.gone = True
-            self._sender.drop()  # its reader wakes up and clears up
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what others may know of the client."""
-        about = {"program": self.about.get("program"), "pid": self.about.get("pid")}
-        return {**about, "since": self.since, "busy": self.asked > self.answered}
 
 
 class Server:
-    """Serves the calls of one generation of a module until it is idle for long, or told to stop."""
+    """Serves the calls of one generation of a module until it is idle for long, or told to stop.
 
-    def __init__(self, folder: Path, root: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+        The generation's.
+    root : Path
+        The data folder.
+    dev : bool
+        Serve the user's own, edited ``worker.py`` with the generation's packages; see `devmode`.
+    """
+
+    def __init__(self, folder: Path, root: Path, *, dev: bool = False) -> None:
         self.folder = folder
         self.root = root
         self.declaration = functions.read_declaration(folder)
         self.name: str = self.declaration["name"]
         self.generation = int(folder.name)
         self.entry: home.ModuleEntry | None = None
-        self.stem = records.stem(root, self.name, self.generation)
+        self.edited: EditedWorker | None = None
+        if dev:
+            self.edited = EditedWorker(devmode.folder(root, self.name), self.declaration)
+        self.stem = devmode.stem(root, self.name, self.generation, dev=dev)
         self.lease = leases.Lease(root, self.stem)
         self.changed = threading.Event()  # who uses the worker: the note is to be written
         self.jobs: queue.Queue[tuple[Peer, wire.Message] | None] = queue.Queue()
@@ -163,7 +148,8 @@ class Server:
 
     def _import(self) -> None:
         try:
-            self.worker = functions.load_worker(self.folder, self.declaration)
+            if self.edited is None:
+                self.worker = functions.load_worker(self.folder, self.declaration)
         except GA3EnvError as error:
             _log(error.details.get("traceback", error))
             self.broken = error
@@ -186,6 +172,7 @@ class Server:
             "module_version": self.declaration.get("version", ""),
             "generation": self.generation,
             "pid": os.getpid(),
+            "slots": SLOTS,
         }
         try:
             peer = Peer(connection, wire.welcome(connection, self.key, about))
@@ -217,6 +204,8 @@ class Server:
                     peer.asked += 1
                     self.changed.set()
                     self.jobs.put((peer, message))
+                case "cancel":
+                    peer.cancel(message.get("id"))
                 case "status":
                     peer.send({"type": "status", **self._status()})
                 case "stop":
@@ -226,10 +215,11 @@ class Server:
                     peer.send({"type": "unknown", "what": str(unknown)[:100]})
 
     def _abandon(self, peer: Peer) -> None:
-        """Stop the call of a client that is gone: a computation only ends with its process.
+        """Stop the call of a client that is gone, as NIS ends the node's process on an abort.
 
-        NIS kills the node's process when the user aborts. Others whose calls wait here see the
-        connection end before their call has started, and start another worker.
+        A module that tells its progress stops by itself; else a computation only ends with its
+        process. Others whose calls wait here see the connection end before their call has started,
+        and start another worker.
         """
         deadline = time.monotonic() + _GRACE_S
         while self.running is peer:
@@ -241,7 +231,7 @@ class Server:
 
     def _status(self) -> dict[str, Any]:
         return {
-            "ready": self.worker is not None,
+            "ready": self.worker is not None or self.edited is not None,
             "busy": self.running is not None or not self.jobs.empty(),
             "idle_s": round(time.monotonic() - self.last_call, 1),
             "clients": [peer.as_dict() for peer in list(self.peers)],
@@ -280,47 +270,45 @@ class Server:
             return  # nobody waits for the result
         # A client that sees the connection end before this message may call another worker.
         peer.send({"type": "started", "id": number})
-        started = time.perf_counter()
+        device = self.entry.device if self.entry else devices.CPU
+        running = Running(device, peer.teller(message), lambda: not peer.wants(number))
         try:
-            if self.broken or self.worker is None:
-                raise self.broken or ModuleFailed("The module is not loaded.")
-            outputs = self._call(self.worker, peer, message)
-            seconds = time.perf_counter() - started
-            device = self.entry.device if self.entry else "cpu"
-            reply = {"type": "result", "id": number, "outputs": outputs}
-            peer.send({**reply, "seconds": seconds, "device": device})
+            with devices.turn(device, self.name, running):
+                reply = self._call(peer, message, running)
+            peer.send({"type": "result", "id": number, "device": device, **reply})
         except Exception as error:  # whatever the module returned, the worker lives on
-            told = error if isinstance(error, GA3EnvError) else functions.failure(error)
-            _log(told if isinstance(told, BadInput) else told.details.get("traceback", told))
+            told = error if isinstance(error, GA3EnvError) else functions.failure(error, device)
+            expected = isinstance(told, (BadInput, Cancelled))
+            _log(told if expected else told.details.get("traceback", told))
             peer.send({"type": "error", "id": number, "error": told.to_dict()})
+            devices.give_back()
 
-    def _call(self, worker: ModuleType, peer: Peer, message: wire.Message) -> dict[str, Any]:
+    def _call(self, peer: Peer, message: wire.Message, running: Running) -> dict[str, Any]:
+        """Run the function; return the result's part of the reply."""
         match message:
-            case {"function": str(function), "arrays": dict(described), "params": dict(given)}:
+            case {"function": str(function), "arrays": dict(), "params": dict(given)}:
                 pass
             case _:
                 raise BadInput("The call lacks its function, arrays or params.", code="protocol")
-        arrays = {str(name): peer.inbox.view(d) for name, d in described.items()}
+        started = time.perf_counter()
+        arrays = peer.inputs(message)
         axes = message.get("axes")
         axes = axes if isinstance(axes, dict) else {}
-        results = functions.run_function(worker, self.declaration, function, arrays, axes, given)
-        return self._place(peer, self.declaration["functions"][function]["outputs"], results)
+        results = functions.run_function(
+            self._code(), self.declaration, function, arrays, axes, given, running
+        )
+        outputs = self.declaration["functions"][function]["outputs"]
+        reply: dict[str, Any] = {"outputs": peer.place(message, outputs, results)}
+        if running.notes:
+            reply["notes"] = running.notes
+        return {**reply, "seconds": time.perf_counter() - started}
 
-    def _place(
-        self, peer: Peer, declared: dict[str, Any], results: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Write the results into shared memory, cast on the way."""
-        arrays = {n: a for n, a in results.items() if isinstance(a, np.ndarray)}
-        wanted = [
-            (a.shape, functions.wire_dtype(declared[n]["kind"], a)) for n, a in arrays.items()
-        ]
-        sent: dict[str, Any] = {n: {"table": t} for n, t in results.items() if n not in arrays}
-        for (name, array), (description, view) in zip(
-            arrays.items(), peer.outbox.reserve(wanted), strict=True
-        ):
-            np.copyto(view, array, casting="unsafe")
-            sent[name] = description
-        return {name: sent[name] for name in declared}
+    def _code(self) -> ModuleType:
+        if self.edited:
+            return self.edited.current()
+        if self.worker is None:
+            raise self.broken or ModuleFailed("The module is not loaded.")
+        return self.worker
 
     def _leave(self) -> None:
         """End without a trace; a call that was not started goes to the next worker."""
@@ -346,84 +334,25 @@ def _daemon(target: Callable[..., object], *args: object) -> None:
     threading.Thread(target=target, args=args, daemon=True).start()
 
 
-def run_once(folder: Path, options: argparse.Namespace) -> None:
-    """One call with .npy files: no pipe, no shared memory, no state."""
-    declaration = functions.read_declaration(folder)
-    spec = declaration["functions"].get(options.function)
-    if spec is None:
-        raise BadInput(f"The module has no function {options.function!r}.", code="unknown_function")
-    arrays = {}
-    for name, text in zip(spec["inputs"], options.input, strict=False):
-        arrays[name] = np.load(text, allow_pickle=False)
-    given = {}
-    for text in options.param:
-        name, _, value = text.partition("=")
-        declared = spec.get("parameters", {}).get(name)
-        given[name] = params.from_text(name, declared, value) if declared else value
-    axes = dict.fromkeys(arrays, options.axes)
-    worker = functions.load_worker(folder, declaration)
-    results = functions.run_function(worker, declaration, options.function, arrays, axes, given)
-    for (name, result), path in zip(results.items(), options.output, strict=False):
-        kind = spec["outputs"][name]["kind"]
-        if kind == "table":
-            Path(path).write_text(json.dumps(result), "utf-8")
-        else:
-            np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
-
-
-def run_selftest(folder: Path) -> None:
-    """Run the ``test_`` functions of ``test_worker.py``; print one line for each.
-
-    Raises
-    ------
-    ModuleFailed
-        At least one of them failed.
-    """
-    functions.load_worker(folder, functions.read_declaration(folder))
-    sys.path.insert(0, str(folder))
-    tests = functions.load(folder, "test_worker")
-    failed = []
-    names = [name for name in vars(tests) if name.startswith("test_")]
-    if not names:
-        raise ModuleFailed("test_worker.py holds no test.", code="selftest_failed")
-    for name in names:
-        started = time.perf_counter()
-        try:
-            getattr(tests, name)()
-            outcome = "ok"
-        except Exception:
-            failed.append(name)
-            outcome = "FAILED\n" + traceback.format_exc()
-        print(f"{name} {time.perf_counter() - started:.2f} s {outcome}", flush=True)
-    if failed:
-        raise ModuleFailed(
-            f"{len(failed)} of {len(names)} self-tests failed: {', '.join(failed)}.",
-            code="selftest_failed",
-        )
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the host as a program; return the exit code."""
     parser = argparse.ArgumentParser(prog="host.py", description="Runs a module's functions.")
     parser.add_argument("folder", type=Path, help="folder with worker.py and its declaration")
     mode = parser.add_mutually_exclusive_group(required=True)
     mode.add_argument("--serve", type=Path, metavar="ROOT", help="serve clients of a data folder")
-    mode.add_argument("--once", action="store_true", help="one call with .npy files")
+    mode.add_argument("--once", action="store_true", help="one call with files")
     mode.add_argument("--selftest", action="store_true", help="run test_worker.py")
-    parser.add_argument("--function", default="segment")
-    parser.add_argument("--input", action="append", default=[], help=".npy file, one per input")
-    parser.add_argument("--output", action="append", default=[], help=".npy file, one per output")
-    parser.add_argument("--axes", default="", help="order of the input's axes, such as zyx")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--dev", action="store_true", help="serve the user's edited worker.py")
+    oneshot.add_to(parser)
     options = parser.parse_args(argv)
     folder = options.folder.resolve()
     try:
         if options.serve:
-            return Server(folder, options.serve).serve()
+            return Server(folder, options.serve, dev=options.dev).serve()
         if options.once:
-            run_once(folder, options)
+            oneshot.run_once(folder, options)
         else:
-            run_selftest(folder)
+            oneshot.run_selftest(folder)
     except GA3EnvError as error:
         print(error.details.get("traceback", ""), f"error: {error}", sep="", file=sys.stderr)
         return EXIT_FAILED

@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import functions, home, leases, records, shm, spawn
-from ga3_nodes.errors import BadInput, GA3EnvError
+from ga3_nodes import data_files, functions, home, leases, records, shm, spawn
+from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError
+from ga3_nodes.running import Running
 
 _Key = tuple[Path, str]
 _Stamp = tuple[int, int]  # a generation's number may be used again after a removal
@@ -57,6 +58,7 @@ def run(
     arrays: Mapping[str, np.ndarray],
     parameters: dict[str, Any],
     axes: dict[str, str],
+    running: Running | None = None,
     *,
     copy: bool = True,
 ) -> tuple[dict[str, Any], float]:
@@ -64,6 +66,8 @@ def run(
 
     Parameters
     ----------
+    running : Running, optional
+        What the function may tell its caller, and hear of him.
     copy : bool
         False returns labels and images as the function made them, where their type fits.
 
@@ -80,7 +84,7 @@ def run(
     try:
         with np.errstate():  # what the function sets there shall not stay
             results = functions.run_function(
-                loaded.worker, loaded.declaration, function, given, axes, parameters
+                loaded.worker, loaded.declaration, function, given, axes, parameters, running
             )
     except GA3EnvError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -156,7 +160,8 @@ def _forget(key: _Key) -> None:
 
 def _input(name: str, array: Any) -> np.ndarray:
     """Return an input as a worker would get it, and so that NIS's image cannot be written to."""
-    found = np.asarray(array)
+    file = isinstance(array, (str, os.PathLike))
+    found = data_files.read(array) if file else np.asarray(array)
     if found.dtype.name not in shm.DTYPES:
         raise BadInput(f"The input {name!r} has the unusable type {found.dtype}.")
     view = np.asarray(found, found.dtype.newbyteorder("="), order="C").view()
@@ -173,7 +178,7 @@ def _output(kind: str, value: Any, copy: bool) -> Any:
 
 def _log(entry: home.ModuleEntry, error: GA3EnvError) -> None:
     """Write a failure where that of a worker would stand; NIS shows one sentence of it only."""
-    if isinstance(error, BadInput):
+    if isinstance(error, (BadInput, Cancelled)):
         return
     text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {error.details.get('traceback', error)}\n"
     with contextlib.suppress(OSError, GA3EnvError):

@@ -66,7 +66,7 @@ class FileLock:
 
     def _try(self) -> bool:
         try:
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+            fd = self._open()
         except PermissionError:
             # On Windows a file that is just being deleted; else a folder that we may not write.
             if fcntl is not None or time.monotonic() > self._patience:
@@ -79,6 +79,9 @@ class FileLock:
             return True
         os.close(fd)
         return False
+
+    def _open(self) -> int:
+        return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
 
     def write_note(self, note: dict[str, Any]) -> None:
         """Leave a readable note about the holder in the lock file, or replace it."""

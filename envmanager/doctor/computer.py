@@ -179,13 +179,13 @@ def data_place(patient: Patient) -> Check:
     if in_cloud or any(part.casefold().startswith(_CLOUD) for part in root.parts):
         return Check.warning(
             f"The data folder {root} is synchronised with a cloud, which is slow and damages it.",
-            "Choose a folder outside of it with the variable GA3ENV_HOME.",
+            "Choose a folder outside of it with ./run move-root.",
         )
     filesystem, remote = _volume(root)
     if remote:
         return Check.warning(
             f"The data folder {root} is on a network drive: slow, and locks may not work there.",
-            "Choose a folder on a disk of this computer with the variable GA3ENV_HOME.",
+            "Choose a folder on a disk of this computer with ./run move-root.",
         )
     kind = f" ({filesystem})" if filesystem else ""
     return Check.ok(f"The data folder is on a disk of this computer{kind}.")
@@ -218,7 +218,7 @@ def hard_links(patient: Patient) -> Check:
         return Check.warning(
             f"The volume of the data folder has no hard links ({error}): every environment takes "
             "its full size.",
-            "Choose a folder on an NTFS volume (Linux: ext4, xfs) with the variable GA3ENV_HOME.",
+            "Choose a folder on an NTFS volume (Linux: ext4, xfs) with ./run move-root.",
         )
     finally:
         target.unlink(missing_ok=True)
@@ -237,7 +237,7 @@ def long_paths(patient: Patient) -> Check:
     if length > (_LONG_PATH if enabled else _SHORT_PATH):
         return Check.warning(
             f"{text}: files of large packages may not fit.",
-            "Choose a shorter folder with the variable GA3ENV_HOME, such as C:\\GA3EnvManager.",
+            "Choose a shorter folder: ./run move-root C:\\GA3EnvManager.",
         )
     return Check.ok(f"{text}, which is short enough.")
 

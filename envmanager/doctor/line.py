@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from envmanager import process
 from envmanager.errors import ConfigError
 from envmanager.events import CancelToken, Deadline
 from envmanager.paths import DataFolder
@@ -18,6 +17,8 @@ from envmanager.uv import Uv
 from ga3_nodes import home
 
 TOOL_LIMIT_S = 20.0
+# Gives up on the network sooner than an install does.
+_IMPATIENT = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "8"}
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,6 @@ class _Scratch(DataFolder):
         return self.root / "uv-cache"
 
 
-class _AskingUv(Uv):
-    """Gives up on the network sooner than an install does."""
-
-    def _finish(
-        self,
-        *arguments: str | Path,
-        cwd: Path,
-        env: Mapping[str, str] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        on_poll: Callable[[], None] | None = None,
-    ) -> process.Finished:
-        env = {"UV_HTTP_RETRIES": "1", "UV_HTTP_TIMEOUT": "8", **(env or {})}
-        return super()._finish(*arguments, cwd=cwd, env=env, on_line=on_line, on_poll=on_poll)
-
-
 @dataclass(frozen=True)
 class Patient:
     """What is examined."""
@@ -98,7 +84,8 @@ class Patient:
         options: dict[str, Any] = {"prefix": "ga3env-doctor-", "ignore_cleanup_errors": True}
         with tempfile.TemporaryDirectory(**options) as folder:
             data = _Scratch(Path(folder).resolve(), self.data.python)
-            yield _AskingUv(data, settings or self.settings, Deadline(TOOL_LIMIT_S, self.cancel))
+            limit = Deadline(TOOL_LIMIT_S, self.cancel)
+            yield Uv(data, settings or self.settings, limit, _IMPATIENT)
 
     def config(self) -> dict[str, Any] | None:
         """Return ``config.json``, or None where it cannot be read."""

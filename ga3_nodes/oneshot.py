@@ -1,0 +1,101 @@
+"""A module without a worker: one call with files, and the run of the module's own tests."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import numpy as np
+
+from ga3_nodes import data_files, functions, params
+from ga3_nodes.errors import BadInput, ModuleFailed
+from ga3_nodes.running import Running
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Declare the words of `run_once`."""
+    parser.add_argument("--function", default="segment")
+    parser.add_argument(
+        "--input", action="append", default=[], help=".npy, .tif or .zarr, one per input"
+    )
+    parser.add_argument(
+        "--output", action="append", default=[], help=".npy file (table: .json), one per output"
+    )
+    parser.add_argument("--axes", default="", help="order of the input's axes, such as zyx")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME=VALUE")
+
+
+def run_once(folder: Path, options: argparse.Namespace) -> None:
+    """One call with files: no pipe, no shared memory, no state.
+
+    Raises
+    ------
+    BadInput
+        A file, a parameter or the image is refused.
+    ModuleFailed
+        The function failed.
+    """
+    declaration = functions.read_declaration(folder)
+    spec = declaration["functions"].get(options.function)
+    if spec is None:
+        raise BadInput(f"The module has no function {options.function!r}.", code="unknown_function")
+    for what, given in (("input", options.input), ("output", options.output)):
+        if len(given) > len(spec[what + "s"]):
+            raise BadInput(f"{options.function} has the {what}s {', '.join(spec[what + 's'])}.")
+    arrays = {
+        name: data_files.read(Path(text).absolute())
+        for name, text in zip(spec["inputs"], options.input, strict=False)
+    }
+    given = {}
+    for text in options.param:
+        name, _, value = text.partition("=")
+        declared = spec.get("parameters", {}).get(name)
+        given[name] = params.from_text(name, declared, value) if declared else value
+    axes = dict.fromkeys(arrays, options.axes)
+    worker, running = functions.load_worker(folder, declaration), Running()
+    results = functions.run_function(
+        worker, declaration, options.function, arrays, axes, given, running
+    )
+    for note in running.notes:
+        print(f"note: {note}")
+    for (name, result), path in zip(results.items(), options.output, strict=False):
+        kind = spec["outputs"][name]["kind"]
+        if kind == "table":
+            Path(path).write_text(json.dumps(result), "utf-8")
+        else:
+            np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
+
+
+def run_selftest(folder: Path) -> None:
+    """Run the ``test_`` functions of ``test_worker.py``; print one line for each.
+
+    Raises
+    ------
+    ModuleFailed
+        At least one of them failed.
+    """
+    functions.load_worker(folder, functions.read_declaration(folder))
+    sys.path.insert(0, str(folder))
+    tests = functions.load(folder, "test_worker")
+    failed = []
+    names = [name for name in vars(tests) if name.startswith("test_")]
+    if not names:
+        raise ModuleFailed("test_worker.py holds no test.", code="selftest_failed")
+    for name in names:
+        started = time.perf_counter()
+        try:
+            getattr(tests, name)()
+            outcome = "ok"
+        except Exception:
+            failed.append(name)
+            outcome = "FAILED\n" + traceback.format_exc()
+        print(f"{name} {time.perf_counter() - started:.2f} s {outcome}", flush=True)
+    if failed:
+        raise ModuleFailed(
+            f"{len(failed)} of {len(names)} self-tests failed: {', '.join(failed)}.",
+            code="selftest_failed",
+        )
