@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envmanager import catalog, nodes
-from envmanager.errors import BadInput
+from envmanager import catalog, cli, nodes
+from envmanager.errors import BadInput, CatalogError
 from envmanager.paths import SHIPPED_MODULES
 from ga3_nodes import records
 from ga3_nodes.standin import nis
+from ga3_nodes.standin.out_of_process import OutOfProcessNis
 from tests.support import PROJECT, publish
 
 pytestmark = pytest.mark.windows
@@ -29,12 +31,74 @@ import numpy as np
 
 def segment(image, *, axes="", smoothing=0.0, **parameters):
     if smoothing == 13.0:
-        time.sleep(60)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            np.sort(np.random.default_rng(0).random(100_000))
     if smoothing == 14.0:
         raise ValueError("The image is too dark.")
     pixels = image.max(axis=-1) if axes.endswith("c") else image
     assert pixels.ndim == len(axes.replace("c", "")), (axes, image.shape)
     return np.where(pixels > 10, pixels.astype(np.int32), 0) + (1 if smoothing == 5.0 else 0)
+"""
+INSTALL = (
+    "Classic segmentation is not installed. "
+    "Open GA3 Environment Manager > Classic segmentation > Install."
+)
+LAB_TOML = """
+schema = 1
+name = "lab"
+title = "Lab"
+version = "2.1.0"
+summary = "Everything that a function may give."
+[environment]
+imports = ["numpy"]
+[functions.analyse]
+title = "Cells and nuclei"
+slice_by_slice = false
+[functions.analyse.inputs]
+cytoplasm = { axes = ["yx", "zyx"] }
+nucleus = { axes = ["yx", "zyx"] }
+[functions.analyse.outputs]
+cells = { kind = "labels" }
+ratio = { kind = "image" }
+[functions.analyse.outputs.objects]
+kind = "table"
+columns = [
+    { name = "id", type = "int" },
+    { name = "area", type = "float", unit = "µm²" },
+    { name = "kind \\"x\\"", type = "string" },
+]
+[functions.plain]
+title = "Plain"
+slice_by_slice = true
+[functions.plain.inputs]
+image = { axes = ["yx"] }
+[functions.plain.outputs]
+labels = { kind = "labels" }
+[functions.measure]
+title = "Measure"
+[functions.measure.inputs]
+image = { axes = ["yx"] }
+[functions.measure.outputs]
+objects = { kind = "table" }
+"""
+LAB_WORKER = """
+import numpy as np
+
+def analyse(cytoplasm, nucleus):
+    cells = np.arange(1, cytoplasm.size + 1).reshape(cytoplasm.shape)
+    ids = np.arange(cytoplasm.size)
+    return {
+        "cells": cells * (cytoplasm > 0),
+        "ratio": cytoplasm / 2.0 + nucleus * 300.0,
+        "objects": {"kind \\"x\\"": ["é"] * len(ids), "area": ids / 4, "id": ids},
+    }
+
+def plain(image):
+    return np.arange(1, image.size + 1).reshape(image.shape)
+
+def measure(image):
+    return {"n": [1]}
 """
 FRAME = np.arange(30, dtype=np.uint16).reshape(1, 5, 6, 1)
 
@@ -44,6 +108,17 @@ def classic(data_folder):
     """Publish a worker under the name, and with the declaration, of the shipped module."""
     module = catalog.load(SHIPPED_MODULES / "classic")
     publish(data_folder, module.declaration(), WORKER)
+    return module
+
+
+@pytest.fixture
+def lab(data_folder):
+    """Publish a module with several inputs and outputs, declared as for real."""
+    folder = data_folder / "modules" / "lab"
+    folder.mkdir(parents=True)
+    (folder / "module.toml").write_text(LAB_TOML, "utf-8")
+    module = catalog.load(folder)
+    publish(data_folder, module.declaration(), LAB_WORKER)
     return module
 
 
@@ -112,17 +187,79 @@ def test_the_modules_refusal_reaches_the_user_as_one_sentence(open_nis, classic)
         host.run([FRAME])
 
 
-def test_a_module_that_is_not_installed_is_told_with_the_next_step(open_nis, classic, data_folder):
-    config = data_folder / "config.json"
-    empty = {"schema": 1, "client_dir": str(PROJECT), "modules": {}}
-    stale = empty | {"client_dir": "client/of an app that is gone"}
-    for text in (json.dumps(empty), json.dumps(stale), "{", None):
-        config.unlink() if text is None else config.write_text(text, "utf-8")
-        with (
-            open_nis(nodes.script(classic, {})) as host,
-            pytest.raises(nis.NodeFailed, match=r"not installed.*Install"),
-        ):
+def _without_module(config, root):
+    config["modules"] = {}
+
+
+def _of_a_newer_app(config, root):
+    config["schema"] = 99
+
+
+def _without_environment(config, root):
+    shutil.rmtree(root / "envs" / "classic")
+
+
+def _without_interpreter(config, root):
+    config["modules"]["classic"]["python"] = "envs/classic/1/.venv/bin/python"
+
+
+def _damaged_entry(config, root):
+    del config["modules"]["classic"]["dir"]
+
+
+def _of_an_app_that_is_gone(config, root):
+    config["client_dir"] = "client/of an app that is gone"
+
+
+def _of_an_older_app(config, root):
+    shutil.copytree(PROJECT / "ga3_nodes", root / "client" / "ga3_nodes")
+    (root / "client" / "ga3_nodes" / "node.py").unlink()
+    config["client_dir"] = "client"
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (_without_module, INSTALL),
+        (_without_environment, INSTALL),
+        (_of_an_app_that_is_gone, INSTALL),
+        (_of_a_newer_app, r"written by a newer GA3 Environment Manager.*Update the app"),
+        (_damaged_entry, r"entry of 'classic' in .* is damaged.*Install classic again\."),
+        (_without_interpreter, r"environment of classic is damaged.*Repair classic in GA3"),
+    ],
+)
+def test_a_stale_installation_is_told_with_the_next_step(
+    open_nis, classic, data_folder, harm, sentence
+):
+    config = json.loads((data_folder / "config.json").read_text("utf-8"))
+    harm(config, data_folder)
+    (data_folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with open_nis(nodes.script(classic, {})) as host:
+        host.output([FRAME])
+        assert host.build() is None
+        with pytest.raises(nis.NodeFailed, match=sentence):
             host.run([FRAME])
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
+def test_a_lost_config_is_told_with_the_next_step(open_nis, classic, data_folder, text):
+    config = data_folder / "config.json"
+    config.unlink() if text is None else config.write_text(text, "utf-8")
+    with open_nis(nodes.script(classic, {})) as host:
+        assert host.build() is None
+        with pytest.raises(nis.NodeFailed, match=INSTALL):
+            host.run([FRAME])
+
+
+def test_an_app_older_than_the_script_is_told(out_of_process, classic, data_folder):
+    config = json.loads((data_folder / "config.json").read_text("utf-8"))
+    _of_an_older_app(config, data_folder)
+    (data_folder / "config.json").write_text(json.dumps(config), "utf-8")
+    with (
+        out_of_process(nodes.script(classic, {})) as host,
+        pytest.raises(nis.NodeFailed, match=r"newer than GA3 Environment Manager\. Update"),
+    ):
+        host.run([FRAME])
 
 
 def test_a_parameter_out_of_its_limits_is_named(open_nis, classic):
@@ -149,9 +286,11 @@ def test_a_node_does_not_wait_for_its_worker(out_of_process, classic):
 def test_nothing_heavy_is_imported_before_run(classic, tmp_path):
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import limnode\n"
+        "import limnode, limnode_types\n"
         "before = set(sys.modules)\n"
-        "exec(compile(open(sys.argv[2], encoding='utf-8').read(), 'node', 'exec'), {})\n"
+        "names = {}\n"
+        "exec(compile(open(sys.argv[2], encoding='utf-8').read(), 'node', 'exec'), names)\n"
+        "names['output']([], [limnode_types.BinaryDefinition()])\n"
         "print(sorted(set(sys.modules) - before))\n"
     )
     path = tmp_path / "node.py"
@@ -174,8 +313,149 @@ def test_the_script_is_for_people_to_read_and_change(classic):
     assert list(values) == list(declared)
     for spec in declared.values():
         assert spec["label"] in text
+        for choice in spec.get("choices", []):
+            assert choice["label"] in text
+    assert "a number from 0 to 50 px" in text
+    before, _, after = text.partition('"z_spacing"')
+    assert "Matters only for 3-D" in before.splitlines()[-3]
+    assert "Matters only" not in after
     assert max(len(line) for line in text.splitlines()) <= 100
     assert "import limnode\n" in text
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("version", [6, 7])
+def test_a_node_gives_all_that_the_function_gives(open_nis, lab, version, depth):
+    text = nodes.script(lab, {}, nis=version, function="analyse")
+    first = np.arange(20 * depth, dtype=np.uint8).reshape(depth, 4, 5, 1)
+    second = np.ones((depth, 4, 5, 1), np.uint16)
+    with open_nis(text, version, outputs=("binary", "channel", "table")) as host:
+        binary, channel, table = host.output([first, second])
+        assert [d.name for d in (binary, channel, table)] == ["Lab cells", "Lab ratio", "Lab objects"]
+        assert (binary.bitsPerComponent, channel.bitsPerComponent) == (32, 32)
+        assert [(c["title"], c["type"], c["unit"]) for c in table.columns] == [
+            ("id", "int", None),
+            ("area", "float", "µm²"),
+            ('kind "x"', "string", None),
+        ]
+        cells, ratio, objects = host.run([first, second])
+    ids = np.arange(20 * depth)
+    np.testing.assert_array_equal(cells.ravel(), (ids + 1) * (ids > 0))
+    np.testing.assert_array_equal(ratio.ravel(), np.float32(ids / 2 + 300))
+    assert objects.colArray("id").tolist() == ids.tolist()
+    assert objects.colArray("area").tolist() == (ids / 4).tolist()
+    assert set(objects.colArray('kind "x"')) == {"é"}
+
+
+def test_a_channel_that_the_user_makes_uint8_is_clipped_and_rounded(open_nis, lab):
+    text = nodes.script(lab, {}, function="analyse").replace("makeFloat()", "makeUInt8()")
+    first = np.arange(6, dtype=np.uint8).reshape(1, 2, 3, 1)
+    second = np.array([0, 0, 0, 0, 1, 1], np.uint8).reshape(1, 2, 3, 1)
+    with open_nis(text, outputs=("binary", "channel", "table")) as host:
+        _, ratio, _ = host.run([first, second])
+    assert ratio.dtype == np.uint8
+    assert ratio.ravel().tolist() == [0, 0, 1, 2, 255, 255]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_uint8_binary_keeps_objects_apart(open_nis, lab, depth):
+    """Every pixel is an object of its own: what is left of them must not touch."""
+    text = nodes.script(lab, {}, function="plain", binary="uint8")
+    assert ".makeUInt8()" in text
+    with open_nis(text) as host:
+        (mask,) = host.run([np.ones((depth, 30, 30, 1), np.uint8)])
+    assert mask.dtype == np.uint8
+    assert np.argwhere(mask[..., 0]).tolist() == [[depth - 1, 29, 29]]
+
+
+def test_more_than_65535_objects_reach_nis(open_nis, lab):
+    with open_nis(nodes.script(lab, {}, function="plain")) as host:
+        (mask,) = host.run([np.ones((2, 200, 200, 1), np.uint8)])
+    np.testing.assert_array_equal(mask.ravel(), np.arange(1, 80_001))
+
+
+def test_the_head_of_a_script_tells_how_to_set_the_node_up(lab):
+    text = nodes.script(lab, {}, function="analyse", binary="uint8")
+    ports = [line for line in text.splitlines() if line.startswith("#   ")]
+    assert ports == [
+        "#   input 1: cytoplasm (2-D or 3-D, mono)",
+        "#   input 2: nucleus (2-D or 3-D, mono)",
+        "#   output 1: cells (binary, with a gap between objects that touch)",
+        "#   output 2: ratio (channel)",
+        "#   output 3: objects (table)",
+    ]
+    assert "3-D slice by slice" in nodes.script(lab, {}, function="plain")
+
+
+def test_a_table_without_declared_columns_makes_no_node(lab):
+    with pytest.raises(BadInput, match=r"which columns its table 'objects' has.*module\.toml"):
+        nodes.script(lab, {}, function="measure")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('type = "int"', 'type = "text"', "columns\\[0\\].type is 'text'"),
+        ('name = "area"', 'name = "id"', "columns holds a name twice"),
+        ('name = "id", ', "", "columns\\[0\\].name is missing"),
+        ("slice_by_slice = false", "slice_by_slice = true", "beside an output that is a table"),
+        ("slice_by_slice = false", "slice_by_slice = 1", "must be true or false"),
+        ('kind = "labels" }', 'kind = "labels", columns = [] }', "columns is not known"),
+    ],
+)
+def test_a_wrong_declaration_names_its_place(lab, old, new, problem):
+    path = lab.folder / "module.toml"
+    path.write_text(path.read_text("utf-8").replace(old, new, 1), "utf-8")
+    with pytest.raises(CatalogError, match=problem):
+        catalog.load(lab.folder)
+
+
+def test_the_node_command_brings_the_client_that_its_script_needs(classic, data_folder, tmp_path):
+    config = json.loads((data_folder / "config.json").read_text("utf-8"))
+    (data_folder / "config.json").write_text(json.dumps(config | {"client_dir": "old"}), "utf-8")
+    target = tmp_path / "node.py"
+    assert cli.main(["node", "classic", "--binary", "uint8", "-o", str(target)]) == 0
+    assert ".makeUInt8()" in target.read_text("utf-8")
+    now = json.loads((data_folder / "config.json").read_text("utf-8"))
+    assert (data_folder / now["client_dir"] / "ga3_nodes" / "node.py").is_file()
+    assert now["modules"] == config["modules"]
+    (data_folder / "config.json").write_text("{", "utf-8")
+    assert cli.main(["node", "classic", "-o", str(target)]) == 0  # it needs no data folder
+    assert (data_folder / "config.json").read_text("utf-8") == "{"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", [6, 7])
+def test_a_generated_node_runs_on(interpreter, lab, tmp_path, version):
+    """In both modes, on each Python that a node may run in; the worker's is another one."""
+    name, python, site = interpreter
+    text = nodes.script(lab, {}, nis=version, function="analyse")
+    kinds = ("binary", "channel", "table")
+    frames = [np.arange(6, dtype=t).reshape(1, 2, 3, 1) for t in (np.uint8, np.float32)]
+    with OutOfProcessNis(text, version, python=python, site=site, outputs=kinds) as host:
+        assert host.build() is None
+        cells, ratio, table = host.run(frames)
+        assert table.colArray("id").tolist() == [0, 1, 2, 3, 4, 5]
+
+    (tmp_path / "node.py").write_text(text, "utf-8")
+    arguments = ["--script", "node.py", "--version", str(version), "--output-dir", "out", "--json"]
+    for index, frame in enumerate(frames):
+        np.save(tmp_path / f"{index}.npy", frame)
+        arguments += ["--input", f"{index}.npy"]
+    for kind in kinds:
+        arguments += ["--output", kind]
+    done = subprocess.run(
+        [str(python), "-W", "error", PROJECT / "ga3_nodes" / "standin", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "output_0.npy"), cells)
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "output_1.npy"), ratio)
+    assert json.loads((tmp_path / "out" / "output_2.json").read_text())["id"] == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(

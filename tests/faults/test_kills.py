@@ -76,7 +76,7 @@ class Undisturbed:
         spread = number - len(found)
         start = self.stages[0] if self.stages else self.seconds / 2
         length = self.seconds - start
-        return found + [(None, start + length * (n + 0.5) / spread) for n in range(spread)]
+        return found + [(None, start + length * (n + 0.25) / spread) for n in range(spread)]
 
 
 @pytest.fixture(scope="module")

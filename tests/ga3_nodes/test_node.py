@@ -127,18 +127,18 @@ def test_a_wrong_number_of_inputs_is_told_with_their_names(lab, data):
 
 @pytest.mark.parametrize("shape", [(5, 6), (1, 5, 6), (1, 0, 6, 1)])
 def test_an_array_that_is_not_niss_is_refused(lab, shape):
-    with pytest.raises(BadInput, match="not \\(z, y, x, component\\)"):
+    with pytest.raises(BadInput, match=r"not \\(z, y, x, component\\)"):
         node.ExternalModuleNode("lab", "flat").call_worker(np.zeros(shape, np.uint8))
 
 
 def test_results_are_not_written_into_the_wrong_output(lab):
     lab_node = node.ExternalModuleNode("lab", "flat", title="Lab")
     result = lab_node.call_worker(volume(1, 3, 3, 1))
-    with pytest.raises(BadInput, match="'labels' of Lab is a binary, but .* is a table"):
+    with pytest.raises(BadInput, match=r"'labels' of Lab is a binary, but .* is a table"):
         lab_node.write(TableData([]), "labels", result["labels"])
-    with pytest.raises(BadInput, match="no output 'cells'"):
+    with pytest.raises(BadInput, match=r"no output 'cells'"):
         lab_node.write(output((1, 3, 3, 1), np.int32), "cells", result["labels"])
-    with pytest.raises(BadInput, match="float32"):
+    with pytest.raises(BadInput, match=r"float32"):
         lab_node.write(output((1, 3, 3, 1), np.float32), "labels", result["labels"])
     smaller = output((1, 3, 2, 1), np.int32)
     with pytest.raises(ModuleFailed, match=r"\(3, 3\).*\(1, 3, 2, 1\)"):
@@ -150,12 +150,12 @@ def test_results_are_not_written_into_the_wrong_output(lab):
 
 
 def test_a_volume_for_a_2d_function_is_refused(lab):
-    with pytest.raises(BadInput, match="Lab takes single 2-D frames.*4 slices.*2-D Python node"):
+    with pytest.raises(BadInput, match=r"Lab takes single 2-D frames.*4 slices.*2-D Python node"):
         node.ExternalModuleNode("lab", "flat", title="Lab").call_worker(volume(4, 3, 3, 1))
 
 
 def test_rgb_for_a_function_of_one_component_is_refused(lab):
-    with pytest.raises(BadInput, match="Lab takes one component per pixel.*has 3"):
+    with pytest.raises(BadInput, match=r"Lab takes one component per pixel.*has 3"):
         node.ExternalModuleNode("lab", "flat", title="Lab").call_worker(volume(1, 3, 3, 3))
 
 
@@ -174,7 +174,7 @@ def test_slice_by_slice_numbers_every_object_of_the_volume(lab, components):
 
 
 def test_slices_need_as_many_of_each_input(lab):
-    with pytest.raises(BadInput, match="differ in their number of slices"):
+    with pytest.raises(BadInput, match=r"differ in their number of slices"):
         node.ExternalModuleNode("lab", "sliced").call_worker(
             [volume(3, 4, 5, 1), volume(1, 4, 5, 1)]
         )
@@ -182,7 +182,7 @@ def test_slices_need_as_many_of_each_input(lab):
 
 def test_more_ids_than_an_int32_holds_are_no_wrong_ids():
     huge = np.full((1, 1), np.iinfo(np.int32).max, np.int32)
-    with pytest.raises(ModuleFailed, match="more objects than"):
+    with pytest.raises(ModuleFailed, match=r"more objects than"):
         frames.stack([huge, np.ones((1, 1), np.int32)], "labels")
 
 
@@ -342,12 +342,12 @@ def test_columns_come_in_the_declared_order_and_type():
 
 def test_a_missing_module_is_told_by_its_title(lab):
     missing = node.ExternalModuleNode("absent", title="Nothing here")
-    with pytest.raises(NotInstalled, match="^Nothing here is not installed. Open GA3 .*Install"):
+    with pytest.raises(NotInstalled, match=r"^Nothing here is not installed. Open GA3 .*Install"):
         missing.call_worker(volume(1, 2, 2, 1))
 
 
 def test_an_unknown_function_is_told(lab):
-    with pytest.raises(BadInput, match="no function 'segment'.*Generate"):
+    with pytest.raises(BadInput, match=r"no function 'segment'.*Generate"):
         node.ExternalModuleNode("lab").call_worker(volume(1, 2, 2, 1))
 
 
@@ -428,7 +428,7 @@ def test_a_wrong_name_is_no_path(data_folder):
 def test_a_config_of_a_newer_app_is_told(lab):
     config = lab / "config.json"
     config.write_text(config.read_text("utf-8").replace('"schema": 1', '"schema": 2'), "utf-8")
-    with pytest.raises(ConfigError, match="newer GA3 Environment Manager.*Update the app"):
+    with pytest.raises(ConfigError, match=r"newer GA3 Environment Manager.*Update the app"):
         node.ExternalModuleNode("lab", "flat").call_worker(volume(1, 2, 2, 1))
 
 

@@ -21,36 +21,6 @@ pytestmark = [
 PROJECT = Path(nis.__file__).parents[2]
 
 
-def run_uv(*arguments):
-    binary = PROJECT / "external" / "UV" / "uv"
-    uv = str(binary) if binary.exists() else shutil.which("uv")
-    assert uv, "no uv in external/UV or on PATH"
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    pyenv = sorted(root.glob("versions/*/bin"))  # its shims answer for one version
-    path = os.pathsep.join([*map(str, pyenv), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "UV_PYTHON_DOWNLOADS": "never"}
-    environment.pop("VIRTUAL_ENV", None)
-    return subprocess.run(
-        [uv, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300
-    )
-
-
-@pytest.fixture(scope="module", params=["3.10", "3.11", "3.12", "3.13", "3.14"])
-def interpreter(request, tmp_path_factory):
-    """A venv without packages and a folder with limnode and numpy: (python, site)."""
-    found = run_uv("python", "find", "--system", request.param)
-    if found.returncode != 0:
-        pytest.skip(f"no Python {request.param} on this machine")
-    folder = tmp_path_factory.mktemp("python")
-    python = folder / "venv" / "bin" / "python"
-    site = prepare_site(folder / "site")
-    made = run_uv("venv", "--python", found.stdout.strip(), folder / "venv")
-    assert made.returncode == 0, made.stderr
-    installed = run_uv("pip", "install", "--python", python, "--target", site, "numpy")
-    assert installed.returncode == 0, installed.stderr
-    return request.param, python, site
-
-
 HEAD = """
 import os, sys, numpy
 assert os.path.dirname(os.path.dirname(os.path.abspath(numpy.__file__))) == os.getcwd()
