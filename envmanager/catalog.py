@@ -16,7 +16,9 @@ from ga3_nodes.errors import BadInput
 
 SCHEMA = 1
 AXES = ("yx", "yxc", "zyx", "zyxc")
-KINDS = ("labels", "image", "table")
+IMAGE, LABELS = "image", "labels"
+INPUT_KINDS = (IMAGE, LABELS)
+KINDS = (LABELS, IMAGE, "table")
 TYPES = ("float", "int", "bool", "choice", "text")
 COLUMN_TYPES = ("int", "float", "string")
 WORKER, HOST = "worker", "host"  # where a module's code runs
@@ -181,8 +183,9 @@ def _input(table: _Table) -> dict[str, Any]:
     for value in axes:
         if value not in AXES:
             raise table.error("axes", f"holds {value!r}; known are {', '.join(AXES)}")
+    kind = table.one_of("kind", INPUT_KINDS, IMAGE)
     table.finish()
-    return {"axes": axes}
+    return {"axes": axes, "kind": kind}
 
 
 def _output(table: _Table) -> dict[str, Any]:

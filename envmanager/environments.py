@@ -21,6 +21,7 @@ from envmanager import (
     process,
     removal,
     resolution,
+    uv_cache,
     workers,
     writers,
 )
@@ -355,6 +356,7 @@ class Environments:
         except BaseException:
             if not self._is_published(name, number):  # Ctrl-C may come right after
                 discard(build.folder, self.data.trash)
+            uv_cache.sweep(self.data.uv_cache)  # uv leaves half a wheel when another one is wrong
             raise
         self._prune(name, number)
         return Installed(name, module.version, number, build.folder, True, _since(started))

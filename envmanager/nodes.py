@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any
 
-from envmanager.catalog import Module
+from envmanager.catalog import HOST, LABELS, Module
 from envmanager.errors import BadInput
 from envmanager.paths import NODE_PACKAGE
 from ga3_nodes import params
@@ -76,6 +76,7 @@ def script(
         NIS=_NAMES[nis],
         MODULE=module.name,
         FUNCTION=function,
+        FIRST_RUN="\n".join(_first_run(module)),
         PORTS="\n".join(_ports(spec, binary)),
         PARAMETERS="".join(f"{line}\n" for line in _parameter_block(spec["parameters"], values)),
         DEFINITIONS="\n".join(_definitions(module, spec, binary)),
@@ -93,27 +94,39 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _first_run(module: Module) -> Iterator[str]:
+    if module.runtime == HOST:
+        yield "# It computes inside NIS. What goes wrong is in the data folder too:"
+    else:
+        yield "# The first run waits until the libraries are loaded: seconds, at times a minute."
+        yield "# Later runs find them ready. What the module says is in the data folder:"
+    yield f"# logs/worker-{module.name}.log"
+
+
 # ---- inputs and outputs --------------------------------------------------------------------------
 
 
 def _ports(spec: Mapping[str, Any], binary: str) -> Iterator[str]:
     for index, (name, declared) in enumerate(spec["inputs"].items()):
-        yield f"#   input {index + 1}: {name} ({_takes(declared['axes'], spec)})"
+        yield f"#   input {index + 1}: {name} ({_takes(declared, spec)})"
     kinds = {"labels": _BINARY_TEXT[binary], "image": "channel", "table": "table"}
     for index, (name, declared) in enumerate(spec["outputs"].items()):
         yield f"#   output {index + 1}: {name} ({kinds[declared['kind']]})"
 
 
-def _takes(axes: list[str], spec: Mapping[str, Any]) -> str:
+def _takes(declared: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
     """Say in words which frames an input takes."""
-    places = ["2-D"] if {"yx", "yxc"} & set(axes) else []
-    if {"zyx", "zyxc"} & set(axes):
+    axes = set(declared["axes"])
+    places = ["2-D"] if {"yx", "yxc"} & axes else []
+    if {"zyx", "zyxc"} & axes:
         places.append("3-D")
     elif spec.get("slice_by_slice"):
         places.append("3-D slice by slice")
-    components = ["mono"] if {"yx", "zyx"} & set(axes) else []
-    components += ["RGB"] if {"yxc", "zyxc"} & set(axes) else []
-    return f"{' or '.join(places)}, {' or '.join(components)}"
+    if declared["kind"] == LABELS:
+        return f"binary of type int32, {' or '.join(places)}"
+    components = ["mono"] if {"yx", "zyx"} & axes else []
+    components += ["RGB"] if {"yxc", "zyxc"} & axes else []
+    return f"channel, {' or '.join(places)}, {' or '.join(components)}"
 
 
 def _definitions(module: Module, spec: Mapping[str, Any], binary: str) -> Iterator[str]:

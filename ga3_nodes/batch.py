@@ -1,6 +1,6 @@
 """Several calls of one function: the next image is handed over while the previous one computes.
 
-A batch has a connection of its own, so that the caller may call other functions between two results.
+A batch has a connection of its own, so that the caller may do other calls between two results.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _TRIES = 5
 
 @dataclass
 class _Item:
-    """One image of the batch; `number` is its call's, `error` why it was not handed over."""
+    """One image of the batch; `number` is its call's, None where it was not handed over."""
 
     arrays: Mapping[str, Array]
-    number: int = 0
+    number: int | None = None
     error: GA3EnvError | None = None
 
 
@@ -56,8 +56,8 @@ class Batch:
             for arrays in images:
                 if len(self._under_way) >= self._open().slots:
                     yield self._next()
-                self._under_way.append(item := _Item(arrays))
-                self._submit(item)
+                self._under_way.append(_Item(arrays))
+                self._submit(len(self._under_way))
             while self._under_way:
                 yield self._next()
         finally:
@@ -69,21 +69,25 @@ class Batch:
             self._link.close()
 
     def _open(self) -> Link:
-        """Return the connection; on a new one the calls that are under way are handed over anew."""
+        """Return the connection; on a new one what was under way must be handed over anew."""
         if self._link is None or self._link.connection.closed:
             self._link = connecting.own_link(self._entry, self._patience)
+            self._link.widen()
             for item in self._under_way:
-                self._submit(item)
+                item.number = None
         return self._link
 
-    def _submit(self, item: _Item) -> None:
-        assert self._link is not None
-        try:
-            item.number, item.error = self._link.submit(self._message, item.arrays), None
-        except wire.ConnectionLost:
-            pass  # seen again when its result is waited for
-        except BadInput as error:
-            item.error = error
+    def _submit(self, count: int) -> None:
+        """Hand over what is not yet, of the oldest `count`, in their order."""
+        link = self._open()
+        for item in list(self._under_way)[:count]:
+            if item.number is None and item.error is None:
+                try:
+                    item.number = link.submit(self._message, item.arrays)
+                except wire.ConnectionLost:
+                    return  # seen again when its result is waited for
+                except BadInput as error:
+                    item.error = error
 
     def _next(self) -> Result | GA3EnvError:
         """Wait for the oldest call that is under way."""
@@ -94,8 +98,12 @@ class Batch:
     def _outcome(self, item: _Item) -> Result | GA3EnvError:
         for _ in range(_TRIES):
             link = self._open()
+            # Alone on a new worker: the one behind may be what ended the last one.
+            self._submit(1)
             if item.error:
                 return item.error
+            if item.number is None:
+                continue
             try:
                 return link.collect(item.number, self._patience)
             except (wire.ConnectionLost, WorkerTimeout):

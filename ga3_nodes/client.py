@@ -185,8 +185,11 @@ def _call_here(
         raise error
     running = Running(entry.device, progress, lambda: patience.exhausted() is not None)
     with waiting.held(inprocess.lock(entry), patience):
-        given = (message["function"], arrays, message["params"], message["axes"])
-        outputs, seconds = inprocess.run(entry, *given, running, copy=copy)
+        given = (message["params"], message["axes"], running)
+        try:
+            outputs, seconds = inprocess.run(entry, message["function"], arrays, *given, copy=copy)
+        except Cancelled as error:
+            raise (patience.exhausted() or error) from error
     result = Result(outputs)
     result.seconds, result.device, result.worker_pid = seconds, entry.device, os.getpid()
     result.notes = running.notes

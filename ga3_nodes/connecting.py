@@ -17,17 +17,19 @@ from ga3_nodes.waiting import Patience
 
 START_TIMEOUT_S = 120.0
 _ROOM = 1 << 16  # bytes that a worker needs on the disk for its record and its log
-_links: dict[Path, Link] = {}
-_opening: dict[Path, threading.Lock] = {}
+
+_Key = tuple[Path, str, int, bool]
+_links: dict[_Key, Link] = {}
+_opening: dict[_Key, threading.Lock] = {}
 
 
 def shared_link(entry: home.ModuleEntry, patience: Patience) -> Link:
     """Return this process's connection to the worker, made new where it has ended."""
-    stem = _stem(entry)
-    with waiting.held(_opening.setdefault(stem, threading.Lock()), patience):
-        link = _links.get(stem)
+    key = (entry.root, entry.name, entry.generation, devmode.wanted(entry))
+    with waiting.held(_opening.setdefault(key, threading.Lock()), patience):
+        link = _links.get(key)
         if link is None or link.connection.closed:
-            link = _links[stem] = own_link(entry, patience)
+            link = _links[key] = own_link(entry, patience)
         return link
 
 
@@ -39,7 +41,8 @@ def own_link(entry: home.ModuleEntry, patience: Patience) -> Link:
     WorkerStartFailed
         No worker lives, and none can be started.
     """
-    stem = _stem(entry)
+    dev = devmode.wanted(entry)
+    stem = devmode.stem(entry.root, entry.name, entry.generation, dev=dev)
     if link := _connect(entry, stem):
         return link
     start_lock = locks.FileLock(records.start_lock_path(stem))
@@ -47,7 +50,7 @@ def own_link(entry: home.ModuleEntry, patience: Patience) -> Link:
         if error := patience.exhausted():
             raise error
     try:
-        return _connect(entry, stem) or _start(entry, stem, patience)
+        return _connect(entry, stem) or _start(entry, stem, patience, dev=dev)
     finally:
         start_lock.release()
 
@@ -61,11 +64,6 @@ def close() -> None:
 def is_alive(link: Link) -> bool:
     """Tell whether the worker of a connection still lives."""
     return locks.is_locked(records.lease_path(link.stem))
-
-
-def _stem(entry: home.ModuleEntry) -> Path:
-    dev = devmode.wanted(entry)
-    return devmode.stem(entry.root, entry.name, entry.generation, dev=dev)
 
 
 def _connect(entry: home.ModuleEntry, stem: Path) -> Link | None:
@@ -89,14 +87,15 @@ def _connect(entry: home.ModuleEntry, stem: Path) -> Link | None:
         return None
     except ProtocolError:
         connection.close()
+        if records.read(stem) != record:
+            return None  # it was the key of a worker that was killed, at its successor's socket
         raise
     return Link(entry, connection, {**welcome, "log": record.log}, stem)
 
 
-def _start(entry: home.ModuleEntry, stem: Path, patience: Patience) -> Link:
+def _start(entry: home.ModuleEntry, stem: Path, patience: Patience, *, dev: bool) -> Link:
     deadline = time.monotonic() + START_TIMEOUT_S
     log_start = spawn.log_size(spawn.log_path(entry))
-    dev = devmode.wanted(entry)
     process = spawn.spawn(entry, dev=dev)
     while True:
         if link := _connect(entry, stem):

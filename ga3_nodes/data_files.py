@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ga3_nodes import shm
 from ga3_nodes.errors import BadInput, GA3EnvError
 
 
@@ -48,7 +49,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     """
     found = checked(path)
     try:
-        return _READERS[found.suffix.lower()](found)
+        array = _READERS[found.suffix.lower()](found)
     except (GA3EnvError, MemoryError):
         raise
     except ImportError as error:
@@ -61,6 +62,9 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         raise BadInput(
             f"{found} cannot be read: {type(error).__name__}: {error}.", "Is the file damaged?"
         ) from error
+    if array.dtype.name not in shm.DTYPES:
+        raise BadInput(f"{found} holds the unusable type {array.dtype}.")
+    return array
 
 
 def _npy(path: Path) -> np.ndarray:

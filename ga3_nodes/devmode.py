@@ -2,7 +2,7 @@
 
 It is asked for with GA3ENV_DEV=1 in the caller's environment, and only then: everybody else is
 served from the generation, which holds copies that nobody edits. Such a worker is a process of its
-own, beside the one of the generation. ``module.toml`` and the packages are still the installed ones.
+own, beside the generation's. ``module.toml`` and the packages are still the installed ones.
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ class GA3EnvError(Exception):
         """Return the error as it travels between processes."""
         return {
             "code": self.code,
+            "family": type(self).code,
             "message": self.message,
             "hint": self.hint,
             "details": self.details,
@@ -109,11 +110,11 @@ class ProtocolError(GA3EnvError):
 
 
 def from_dict(data: dict[str, Any]) -> GA3EnvError:
-    """Rebuild an error that another process sent; an unknown code becomes a `ModuleFailed`."""
+    """Rebuild an error that another process sent; an unknown family becomes a `ModuleFailed`."""
     classes = {cls.code: cls for cls in GA3EnvError.__subclasses__()}
     code = str(data.get("code", "module_failed"))
     details = data.get("details")
-    return classes.get(code, ModuleFailed)(
+    return classes.get(str(data.get("family", code)), ModuleFailed)(
         str(data.get("message", "")),
         str(data.get("hint", "")),
         code=code,

@@ -7,6 +7,8 @@ import inspect
 import json
 import sys
 import traceback
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,9 @@ import numpy as np
 from ga3_nodes import devices, params, shm
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, ModuleFailed
 from ga3_nodes.running import Running
+
+# Weak: the code of an older edit or generation shall go, with its model.
+_known: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str]] = weakref.WeakKeyDictionary()
 
 
 def read_declaration(folder: Path) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def run_function(
     if running.cancelled():
         raise Cancelled("The call was cancelled.")
     target = getattr(worker, function)
-    wanted = inspect.signature(target).parameters
+    wanted = _parameters(target)
     keywords: dict[str, Any] = params.complete(spec.get("parameters", {}), given)
     keywords = {**running.keywords(wanted), **keywords}
     if "axes" in wanted:
@@ -139,6 +144,14 @@ def run_function(
         if output["kind"] == "labels":
             _check_labels(name, results[name], arrays[first].shape, axes.get(first, ""))
     return results
+
+
+def _parameters(function: Callable[..., Any]) -> frozenset[str]:
+    """Return the names of a function's parameters; looking them up anew would cost each call."""
+    found = _known.get(function)
+    if found is None:
+        found = _known[function] = frozenset(inspect.signature(function).parameters)
+    return found
 
 
 def _check_labels(name: str, labels: np.ndarray, shape: tuple[int, ...], axes: str) -> None:

@@ -55,7 +55,7 @@ def lock(entry: home.ModuleEntry) -> threading.Lock:
 def run(
     entry: home.ModuleEntry,
     function: str,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray | str | os.PathLike[str]],
     parameters: dict[str, Any],
     axes: dict[str, str],
     running: Running | None = None,

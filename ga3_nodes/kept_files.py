@@ -1,8 +1,8 @@
 """Keeps what each call sends and gets back, as files, to look at and to repeat it with.
 
-The switch is GA3ENV_KEEP_FILES=FOLDER in the caller's environment. Each call gets a numbered folder:
-``call.json`` (function, parameters, axes and the command line that repeats it), one file for each
-input and output, and ``error.json`` where it failed.
+The switch is GA3ENV_KEEP_FILES=FOLDER in the caller's environment. Each call gets a numbered folder
+with ``call.json`` (function, parameters, axes and the command line that repeats it), one file for
+each input and output, and ``error.json`` where it failed.
 """
 
 from __future__ import annotations

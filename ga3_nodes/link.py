@@ -15,11 +15,18 @@ from typing import Any
 import numpy as np
 
 from ga3_nodes import data_files, home, locks, records, shm, spawn, waiting, wire
-from ga3_nodes.errors import BadInput, GA3EnvError, WorkerCrashed, WorkerTimeout, from_dict
+from ga3_nodes.errors import (
+    BadInput,
+    GA3EnvError,
+    ProtocolError,
+    WorkerCrashed,
+    WorkerTimeout,
+    from_dict,
+)
 from ga3_nodes.running import Progress
 from ga3_nodes.waiting import Patience
 
-SLOTS = 2  # calls that may be under way at once: one computes, the next is handed over
+SLOTS = 2  # one call computes while the next is handed over
 _GRACE_S = 2.0  # how long a cancelled call may take to stop by itself
 _DEATH_S = 1.0  # how long the lease of a worker may outlive its connections
 
@@ -79,8 +86,8 @@ class Link:
         self.stem = stem
         self.pid = int(welcome["pid"])
         self.log = Path(str(welcome.get("log", "")))
-        # A worker of an older generation has one slot, and takes one call after the other.
-        self.slots = SLOTS if welcome.get("slots") == SLOTS else 1
+        self.slots = 1  # calls that may be under way at once
+        self._offered = welcome.get("slots")
         self.process: subprocess.Popen[bytes] | None = None
         self.lock = threading.Lock()
         self._slots = [_Slot() for _ in range(SLOTS)]
@@ -92,6 +99,10 @@ class Link:
         """Close the connection, not under a call of another thread."""
         with self.lock:
             self.connection.close()
+
+    def widen(self) -> None:
+        """Let `SLOTS` calls be under way; a worker of an older generation takes one at a time."""
+        self.slots = SLOTS if self._offered == SLOTS else 1
 
     def call(
         self,
@@ -107,7 +118,7 @@ class Link:
         Raises
         ------
         ConnectionLost
-            The worker ended before it began with the call.
+            The worker ended before it began with the call, or before its result was taken.
         GA3EnvError
             What `client.call` tells.
         """
@@ -225,13 +236,22 @@ class Link:
             if "table" in value:
                 result[name] = value["table"]
             else:
-                view = inbox.view(value)
+                view = self._view(inbox, value)
                 result[name] = view.copy() if copy else view
         result.seconds = float(reply["seconds"])
         result.device = str(reply["device"])
         result.worker_pid = self.pid
         result.notes = [str(note) for note in reply.get("notes", [])]
         return result
+
+    def _view(self, inbox: shm.Inbox, described: object) -> np.ndarray:
+        try:
+            return inbox.view(described)
+        except ProtocolError as error:
+            if self._lives_on():
+                raise
+            self.connection.close()
+            raise wire.ConnectionLost("The worker ended, and its result with it.") from error
 
     def _leave(self) -> None:
         """Give up what is under way: the worker may stop it, else it ends with its process."""

@@ -62,7 +62,8 @@ class ExternalModuleNode:
         ctx : object, optional
             NIS's context: its Abort ends the call.
         timeout : float, optional
-            Seconds until the call is given up; without limit by default.
+            Seconds until the call is given up, for each slice where it goes slice by slice; without
+            limit by default.
 
         Returns
         -------
@@ -87,15 +88,19 @@ class ExternalModuleNode:
                 code="unknown_function",
             )
         self._outputs = spec["outputs"]
-        arrays = _by_name(data, list(spec["inputs"]), self.title)
+        arrays = _by_name(data, spec["inputs"], self.title)
         axes = {
             name: frames.axes_for(spec["inputs"][name]["axes"], frame.shape[0], frame.shape[3])
             for name, frame in arrays.items()
         }
         call = _Call(self, parameters or {}, timeout, cancelled)
         if all(axes.values()):
-            return call.run(arrays, {name: found or "" for name, found in axes.items()})
-        return call.run_slices(arrays, spec)
+            result = call.run(arrays, {name: found or "" for name, found in axes.items()})
+        else:
+            result = call.run_slices(arrays, spec)
+        for note in result.notes:
+            print(f"{self.title}: {note}")  # to NIS's log
+        return result
 
     def write(self, out: Any, name: str, value: Any) -> None:
         """Write one result into an output of NIS: a binary, a channel or a table.
@@ -200,6 +205,7 @@ class _Call:
         )
         stacked.seconds = sum(r.seconds for r in results)
         stacked.device, stacked.worker_pid = results[-1].device, results[-1].worker_pid
+        stacked.notes = list(dict.fromkeys(note for r in results for note in r.notes))
         return stacked
 
 
@@ -207,8 +213,9 @@ def _abort_of(ctx: Any) -> Callable[[], bool]:
     return lambda: ctx is not None and bool(ctx.shouldAbort)
 
 
-def _by_name(data: Any, names: list[str], title: str) -> _Frames:
+def _by_name(data: Any, declared: Mapping[str, Any], title: str) -> _Frames:
     """Return the inputs by their declared names; each must be an array as NIS has it."""
+    names = list(declared)
     if isinstance(data, Mapping):
         given = dict(data)
     else:
@@ -226,7 +233,17 @@ def _by_name(data: Any, names: list[str], title: str) -> _Frames:
                 f"The input {name!r} has the shape {array.shape}, not (z, y, x, component).",
                 "Pass the data of NIS's inputs as they are: inp[0].data.",
             )
+        if declared[name].get("kind") == "labels" and array.dtype != np.int32:
+            raise _no_ids(title, name)
     return arrays
+
+
+def _no_ids(title: str, name: str) -> BadInput:
+    return BadInput(
+        f"{title} needs the numbers of the objects, which the input {name!r} does not hold.",
+        "Use a binary of type int32: the module that finds the objects gives one.",
+        code="no_ids",
+    )
 
 
 def _no_volume(title: str, name: str, frame: np.ndarray) -> BadInput:

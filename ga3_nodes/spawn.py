@@ -140,8 +140,7 @@ def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
     if sys.platform == "win32":
         folder = Path(os.environ.get("SYSTEMROOT", "C:\\Windows")) / "System32"
         arguments = [str(folder / "taskkill.exe"), "/T", "/F", "/PID", str(process.pid)]
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
-            popen(arguments, worker_environment({}), folder, nowhere.fileno()).wait()
+        popen(arguments, worker_environment({}), folder, subprocess.DEVNULL).wait()
     else:
         process.terminate()
     try:

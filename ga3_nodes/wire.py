@@ -251,7 +251,8 @@ def greet(connection: Connection, key: bytes, about: Message) -> Message:
     send(connection, {"hello": about, "challenge": mine, "proof": proof})
     answer = _greeting(connection)
     if "error" in answer:
-        raise from_dict(answer["error"])
+        told = from_dict(answer["error"])
+        raise ProtocolError(told.message, told.hint, code=told.code)
     if not _proves(answer, key, "worker", mine, answer.get("welcome")):
         raise ProtocolError("The worker does not know the key.", code="wrong_key")
     return dict(answer["welcome"])

@@ -17,6 +17,7 @@ PACKAGES = ("ga3_nodes", "envmanager")
 ASKS_FOR_THE_SYSTEM = {
     "ga3_nodes/home.py": "the places of data folders, and Windows's logon sessions",
     "ga3_nodes/shm.py": "named mappings on Windows, anonymous files on Linux",
+    "ga3_nodes/devices.py": "a folder in which all accounts may make files",
     "ga3_nodes/spawn.py": "creation flags, sessions and kills",
     "ga3_nodes/host.py": "the address: a named pipe or a socket",
     "ga3_nodes/standin/out_of_process.py": "how NIS hands over its pipe",
@@ -32,7 +33,7 @@ ASKS_FOR_THE_SYSTEM = {
 }
 STARTS_PROCESSES = {
     "ga3_nodes/spawn.py",  # workers
-    "ga3_nodes/client.py",  # the type of a worker's process
+    "ga3_nodes/link.py",  # the type of a worker's process
     "envmanager/process_tree.py",  # everything else
     "ga3_nodes/standin/out_of_process.py",  # the node's process, as NIS does
 }
@@ -113,7 +114,7 @@ def test_nothing_is_unpickled_from_our_wire():
 
 def _without_wire(text: str) -> str:
     """Leave out the functions of `wire` and the host's own, which send JSON."""
-    return re.sub(r"\b(wire|peer|def)[ .]send\(", "", text)
+    return re.sub(r"\b(wire|peer|self|def)[ .]send\(", "", text)
 
 
 def test_questions_about_the_system_stay_in_few_files():

@@ -36,7 +36,7 @@ kind = "labels"
 type = "float"
 default = 0.0
 min = 0.0
-label = "Seconds to wait"
+label = "Seconds to wait for a file called enough"
 """
 _PYPROJECT = """
 [project]
@@ -47,11 +47,16 @@ dependencies = ["numpy", "mini-label=={version}.0"]
 """
 _WORKER = """
 import time
+from pathlib import Path
 
 import mini_label
 
+ENOUGH = Path(__file__).with_name("enough")
+
 def segment(image, *, axes="", wait=0.0):
-    time.sleep(wait)
+    end = time.monotonic() + wait
+    while time.monotonic() < end and not ENOUGH.exists():
+        time.sleep(0.05)
     return mini_label.label(image)
 """
 _TEST = """

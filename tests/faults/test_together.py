@@ -15,7 +15,7 @@ import pytest
 
 from ga3_nodes import client
 from tests.faults import mini
-from tests.faults.bench import Bench
+from tests.faults.bench import PATIENCE_S, Bench
 
 pytestmark = pytest.mark.slow
 MODULE = mini.NAME
@@ -60,15 +60,22 @@ def test_many_installs_at_once(world, bench, tried):
 
 @pytest.fixture
 def long_call():
-    """Return a function that starts a call of some seconds in a thread; it returns the result."""
+    """Return a function that starts a call in a thread; what it returns ends the call."""
 
-    def start(one, seconds):
-        done = []
-        thread = threading.Thread(target=lambda: done.append(one.segment(wait=seconds)))
+    def start(one: Bench) -> Callable[[], list]:
+        done: list = []
+        thread = threading.Thread(target=lambda: done.append(one.segment(wait=PATIENCE_S)))
         thread.start()
+        generation, _ = one.published()
         while not any(user["busy"] for user in one.run("status", MODULE)["in_use_by"]):
             assert thread.is_alive(), done
-        return lambda: (thread.join(60), done[0])[1]
+
+        def end() -> list:
+            (one.root / "envs" / MODULE / str(generation) / "enough").touch()
+            thread.join(PATIENCE_S)
+            return done[0]
+
+        return end
 
     return start
 
@@ -76,7 +83,7 @@ def long_call():
 def test_a_worker_in_use_during_an_update(world, bench, tried, long_call):
     one = bench(world.installed)
     one.change_module(2)
-    result = long_call(one, 8.0)
+    result = long_call(one)
     tried("a worker in use during update")
     assert one.run("update", MODULE)["generation"] == 2
     assert result() == mini.mask(1), "the call that ran goes on with what it began with"
@@ -87,7 +94,7 @@ def test_a_worker_in_use_during_an_update(world, bench, tried, long_call):
 def test_a_worker_in_use_during_two_updates(world, bench, tried, long_call):
     """The generation of the running call is too old to be kept, and is kept as long as it runs."""
     one = bench(world.installed)
-    result = long_call(one, 12.0)
+    result = long_call(one)
     tried("a worker in use during two updates")
     for version in (2, 3):
         one.change_module(version)
@@ -102,7 +109,7 @@ def test_a_worker_in_use_during_two_updates(world, bench, tried, long_call):
 
 def test_a_worker_in_use_during_remove(world, bench, tried, long_call):
     one = bench(world.installed)
-    result = long_call(one, 6.0)
+    result = long_call(one)
     tried("a worker in use during remove")
     error = one.fail("remove", MODULE)
     assert error["code"] == "module_in_use"
@@ -155,8 +162,11 @@ def test_the_data_folder_moves_to_another_disk(world, bench, tried, monkeypatch,
 
 
 @pytest.fixture
-def read_only(data_folder) -> Iterator[Callable[[Bench], Callable[[], None]]]:
+def read_only(
+    data_folder, tmp_path, monkeypatch
+) -> Iterator[Callable[[Bench], Callable[[], None]]]:
     """Return a function that forbids a bench's commands to write; what it returns lifts that."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "own"))  # where else a worker's key lies
     words: list[str] = []
     if os.geteuid() == 0:  # root may write anywhere, unless this power is taken away
         powers = "-dac_override,-dac_read_search,-fowner"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ga3_nodes import client, frames, home, node, prewarming, records
+from ga3_nodes import client, frames, home, locks, node, prewarming, records
 from ga3_nodes.errors import BadInput, Cancelled, ConfigError, ModuleFailed, NotInstalled
 from ga3_nodes.standin import limnode, nis
 from ga3_nodes.standin.limnode_types import ImageData, TableData, TableDefinition
@@ -41,10 +41,14 @@ SLICED = {
     "outputs": {"labels": {"kind": "labels"}, "seen": {"kind": "image"}},
     "slice_by_slice": True,
 }
+MEASURE = {
+    "inputs": {"image": {"axes": ["yx"]}, "objects": {"axes": ["yx"], "kind": "labels"}},
+    "outputs": {"seen": {"kind": "image"}},
+}
 DECLARATION = {
     "name": "lab",
     "version": "1.0.0",
-    "functions": {"pair": PAIR, "flat": FLAT, "sliced": SLICED},
+    "functions": {"pair": PAIR, "flat": FLAT, "sliced": SLICED, "measure": MEASURE},
 }
 WORKER = """
 import numpy as np
@@ -57,8 +61,9 @@ def pair(cytoplasm, nucleus):
         "ratio": nucleus.astype(float) / 2,
     }
 
-def flat(image):
+def flat(image, *, note=None):
     assert image.ndim == 2
+    note("It ran on the CPU.")
     return (image > 0).astype(np.int32)
 
 def sliced(image, other, *, axes=""):
@@ -66,6 +71,9 @@ def sliced(image, other, *, axes=""):
     plane = image.sum(axis=-1) if axes == "yxc" else image
     labels = np.arange(1, plane.size + 1).reshape(plane.shape) * (plane > 0)
     return {"labels": labels, "seen": other.astype(np.float32)}
+
+def measure(image, objects):
+    return objects.astype(np.float32)
 """
 
 
@@ -127,7 +135,7 @@ def test_a_wrong_number_of_inputs_is_told_with_their_names(lab, data):
 
 @pytest.mark.parametrize("shape", [(5, 6), (1, 5, 6), (1, 0, 6, 1)])
 def test_an_array_that_is_not_niss_is_refused(lab, shape):
-    with pytest.raises(BadInput, match=r"not \\(z, y, x, component\\)"):
+    with pytest.raises(BadInput, match=r"not \(z, y, x, component\)"):
         node.ExternalModuleNode("lab", "flat").call_worker(np.zeros(shape, np.uint8))
 
 
@@ -144,6 +152,15 @@ def test_results_are_not_written_into_the_wrong_output(lab):
     with pytest.raises(ModuleFailed, match=r"\(3, 3\).*\(1, 3, 2, 1\)"):
         lab_node.write(smaller, "labels", result["labels"])
     assert not smaller.data.any()
+
+
+def test_where_objects_need_numbers_a_plain_mask_is_refused(lab):
+    """Else all objects would be measured as one."""
+    image, ids = volume(1, 3, 3, 1), volume(1, 3, 3, 1, dtype=np.int32)
+    measure = node.ExternalModuleNode("lab", "measure", title="Lab")
+    np.testing.assert_array_equal(measure.call_worker([image, ids])["seen"], ids[0, ..., 0])
+    with pytest.raises(BadInput, match=r"numbers of the objects.*'objects'.*type int32"):
+        measure.call_worker([image, (ids > 0).astype(np.uint8)])
 
 
 # ---- volumes and components ----------------------------------------------------------------------
@@ -346,6 +363,11 @@ def test_a_missing_module_is_told_by_its_title(lab):
         missing.call_worker(volume(1, 2, 2, 1))
 
 
+def test_what_a_module_notes_reaches_niss_log(lab, capsys):
+    node.ExternalModuleNode("lab", "flat", title="Lab").call_worker(volume(1, 2, 2, 1))
+    assert capsys.readouterr().out == "Lab: It ran on the CPU.\n"
+
+
 def test_an_unknown_function_is_told(lab):
     with pytest.raises(BadInput, match=r"no function 'segment'.*Generate"):
         node.ExternalModuleNode("lab").call_worker(volume(1, 2, 2, 1))
@@ -392,10 +414,10 @@ def test_prewarming_returns_at_once_and_starts_one_worker(data_folder):
 def test_prewarming_replaces_a_worker_that_has_ended(data_folder):
     publish(data_folder, ECHO_DECLARATION, ECHO_WORKER)
     first = client.start("echo")
-    ((_, record),) = records.live(data_folder)
+    ((stem, record),) = records.live(data_folder)
     client.stop(record)
     deadline = time.monotonic() + 20
-    while records.live(data_folder):
+    while locks.is_locked(records.lease_path(stem)):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     client.prewarm("echo")

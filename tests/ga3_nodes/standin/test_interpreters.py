@@ -1,7 +1,6 @@
 """The child on each Python that a node may run in, with a numpy of its own in its folder."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from ga3_nodes.standin import nis
-from ga3_nodes.standin.out_of_process import OutOfProcessNis, prepare_site
+from ga3_nodes.standin.out_of_process import OutOfProcessNis
 from tests.ga3_nodes.standin.standin_scripts import make_script
 
 pytestmark = [
