@@ -13,6 +13,7 @@ from envmanager.errors import CatalogError, UnknownModule
 from envmanager.paths import SHIPPED_MODULES, DataFolder
 from ga3_nodes import params, records
 from ga3_nodes.errors import BadInput
+from ga3_nodes.running import OFFERED
 
 SCHEMA = 1
 AXES = ("yx", "yxc", "zyx", "zyxc")
@@ -172,8 +173,8 @@ def _function(table: _Table) -> dict[str, Any]:
         if any(output["kind"] == "table" for output in function["outputs"].values()):
             raise table.error("slice_by_slice", "cannot be set beside an output that is a table")
         function["slice_by_slice"] = True
-    for name in {"axes", *function["inputs"]} & function["parameters"].keys():
-        raise table.error(f"parameters.{name}", "has the name of an input")
+    for name in {"axes", *OFFERED, *function["inputs"]} & function["parameters"].keys():
+        raise table.error(f"parameters.{name}", "has the name of an input, or of what a call gives")
     table.finish()
     return function
 

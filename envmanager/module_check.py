@@ -19,10 +19,11 @@ from packaging.utils import canonicalize_name
 from envmanager import catalog, lockfile, pythons, torch_family
 from envmanager.catalog import Module
 from envmanager.errors import CatalogError
+from ga3_nodes.running import OFFERED
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _HELP = "See docs/howto-module.md."
-_ALWAYS_GIVEN = ("axes",)  # what a call gives beside the declared parameters
+_ALWAYS_GIVEN = ("axes", *OFFERED)  # what a call gives beside the declared parameters
 
 
 def check(folder: Path, *, locked: bool = True) -> Module:

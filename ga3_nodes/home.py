@@ -143,15 +143,17 @@ def read_config(root: Path) -> dict[str, Any]:
         ) from error
     try:
         config = json.loads(text)
-        schema, modules = config["schema"], config.setdefault("modules", {})
-        if not isinstance(schema, int) or not isinstance(modules, dict):
+        schema = config["schema"]
+        newer = isinstance(schema, int) and schema > SCHEMA  # whose other keys we cannot judge
+        modules = config.setdefault("modules", {})
+        if not isinstance(schema, int) or not (newer or isinstance(modules, dict)):
             raise TypeError(f"schema {schema!r}")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}).",
             "Rename the file and run the installation again: the environments are kept.",
         ) from error
-    if schema > SCHEMA:
+    if newer:
         raise ConfigError(
             f"{path} was written by a newer GA3 Environment Manager (schema {schema}).",
             "Update the app; nothing was changed.",

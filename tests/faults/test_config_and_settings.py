@@ -28,18 +28,7 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        pytest.param(
-            how,
-            marks=[pytest.mark.xfail(strict=True, reason="read_config looks at modules first")]
-            if "unlike" in how
-            else [],
-        )
-        for how in SPOILT
-    ],
-)
+@pytest.mark.parametrize("how", SPOILT)
 def test_a_spoilt_config_is_reported_and_left_alone(world, bench, tried, how):
     one = bench(world.updated)
     good = one.data.config.read_bytes()

@@ -27,7 +27,7 @@ def measure(image, other):
 
 @pytest.fixture
 def source(data_folder, monkeypatch):
-    """A module of the user's own, installed: the generation gives 1.., its folder what is edited."""
+    """A module of the user's own, installed: the generation gives 1.., its folder other."""
     publish(data_folder, ECHO_DECLARATION, WORKER.format(number=1))
     folder = data_folder / "modules" / "echo"
     folder.mkdir(parents=True)
