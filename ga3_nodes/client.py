@@ -21,7 +21,7 @@ from ga3_nodes import connecting, home, params, records, waiting, wire
 from ga3_nodes.batch import Batch
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed
 from ga3_nodes.link import Array, Result
-from ga3_nodes.running import Progress
+from ga3_nodes.running import Progress, Running
 from ga3_nodes.waiting import Patience
 
 __all__ = ["Array", "Result", "call", "call_many", "close", "prewarm", "start", "status", "stop"]
@@ -179,7 +179,6 @@ def _call_here(
 ) -> Result:
     """Call a light module without a worker: this is a Python that its overlay was made for."""
     from ga3_nodes import inprocess  # nodes of other modules shall not pay for its import
-    from ga3_nodes.running import Running
 
     if error := patience.exhausted():
         raise error
@@ -190,6 +189,8 @@ def _call_here(
             outputs, seconds = inprocess.run(entry, message["function"], arrays, *given, copy=copy)
         except Cancelled as error:
             raise (patience.exhausted() or error) from error
+    if running.stopped:  # the outputs are of a part of the work
+        raise patience.exhausted() or Cancelled("The call was cancelled.")
     result = Result(outputs)
     result.seconds, result.device, result.worker_pid = seconds, entry.device, os.getpid()
     result.notes = running.notes

@@ -21,8 +21,8 @@ from ga3_nodes.running import Running
 
 CPU = "cpu"
 _POLL_S = 0.05
-_OUT_OF_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError", "XlaRuntimeError"}
-_TEXTS = re.compile(r"(CUDA|HIP|CUBLAS|CUDNN|MPS)\w*\b.*(out of memory|OUT_OF_MEMORY|ALLOC_FAILED)")
+_OUT_OF_MEMORY = {"OutOfMemoryError", "ResourceExhaustedError"}  # of torch, of TensorFlow
+_TEXTS = re.compile(r"(CUDA|HIP|CUBLAS|CUDNN|MPS).*(out of memory|OUT_OF_MEMORY|ALLOC_FAILED)")
 
 
 @contextlib.contextmanager
@@ -98,16 +98,20 @@ class _DeviceLock(locks.FileLock):
         return fd
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether a library says that a GPU's memory, or the computer's, does not suffice."""
+def exhausted(error: BaseException, device: str) -> str | None:
+    """Return the device whose memory did not suffice, where that is what an error says.
+
+    Parameters
+    ----------
+    device : str
+        The one that the module computes on; its libraries also need the computer's own memory.
+    """
     names = {cls.__name__ for cls in type(error).__mro__}
-    if "XlaRuntimeError" in names:
-        return "RESOURCE_EXHAUSTED" in str(error)
-    return (
-        isinstance(error, MemoryError)
-        or bool(names & _OUT_OF_MEMORY)
-        or _TEXTS.search(str(error)) is not None
-    )
+    text = str(error)
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:  # of torch
+        return CPU
+    full = "XlaRuntimeError" in names and "RESOURCE_EXHAUSTED" in text
+    return device if full or names & _OUT_OF_MEMORY or _TEXTS.search(text) else None
 
 
 def memory(device: str) -> dict[str, int]:

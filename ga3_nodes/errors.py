@@ -44,6 +44,10 @@ class GA3EnvError(Exception):
         """Message and hint in one line: all that a user of NIS gets to see."""
         return f"{self.message} {self.hint}".strip()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Become a plain error where NIS pickles it: its own process has no such class."""
+        return RuntimeError, (str(self),)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the error as it travels between processes."""
         return {

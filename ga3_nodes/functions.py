@@ -172,8 +172,11 @@ def _check_labels(name: str, labels: np.ndarray, shape: tuple[int, ...], axes: s
 def failure(error: BaseException, device: str = devices.CPU) -> GA3EnvError:
     """Return the error that tells what a module raised while it computed on `device`."""
     details: dict[str, Any] = {"traceback": traceback.format_exc()}
-    if devices.out_of_memory(error):
-        return _out_of_memory(device, details)
+    if full := devices.exhausted(error, device):
+        told = _out_of_memory(full, details)
+        traceback.clear_frames(error.__traceback__)  # they hold the arrays of the failed try
+        devices.give_back()
+        return told
     if isinstance(error, ValueError):  # a module's way to refuse its input
         return BadInput(
             str(error) or "The input cannot be used.",

@@ -281,7 +281,6 @@ class Server:
             expected = isinstance(told, (BadInput, Cancelled))
             _log(told if expected else told.details.get("traceback", told))
             peer.send({"type": "error", "id": number, "error": told.to_dict()})
-            devices.give_back()
 
     def _call(self, peer: Peer, message: wire.Message, running: Running) -> dict[str, Any]:
         """Run the function; return the result's part of the reply."""

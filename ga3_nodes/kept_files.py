@@ -21,8 +21,6 @@ from ga3_nodes import home, spawn, wire
 from ga3_nodes.errors import GA3EnvError
 from ga3_nodes.link import Array, Result
 
-SWITCH = "GA3ENV_KEEP_FILES"
-
 
 def keeping(
     folder: Path,
@@ -60,7 +58,7 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise GA3EnvError(
             f"The files of the call cannot be kept in {folder}: {error}.",
-            f"Correct {SWITCH}, or unset it.",
+            "Correct GA3ENV_KEEP_FILES, or unset it.",
             code="keep_files",
         ) from error
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import sys
 import time
 import traceback
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ga3_nodes import data_files, functions, params
+from ga3_nodes import data_files, devices, functions, params
 from ga3_nodes.errors import BadInput, ModuleFailed
 from ga3_nodes.running import Running
 
@@ -39,6 +41,7 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
     ModuleFailed
         The function failed.
     """
+    _take_environment(folder)
     declaration = functions.read_declaration(folder)
     spec = declaration["functions"].get(options.function)
     if spec is None:
@@ -56,7 +59,8 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
         declared = spec.get("parameters", {}).get(name)
         given[name] = params.from_text(name, declared, value) if declared else value
     axes = dict.fromkeys(arrays, options.axes)
-    worker, running = functions.load_worker(folder, declaration), Running()
+    worker = functions.load_worker(folder, declaration)
+    running = Running(os.environ.get("GA3ENV_DEVICE", devices.CPU))
     results = functions.run_function(
         worker, declaration, options.function, arrays, axes, given, running
     )
@@ -68,6 +72,14 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
             Path(path).write_text(json.dumps(result), "utf-8")
         else:
             np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
+
+
+def _take_environment(folder: Path) -> None:
+    """Set the variables that a worker of this generation gets, but for those that are set."""
+    with contextlib.suppress(FileNotFoundError):  # a module's source folder
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+        for name, value in manifest.get("env", {}).items():
+            os.environ.setdefault(name, value)
 
 
 def run_selftest(folder: Path) -> None:

@@ -48,9 +48,15 @@ class Running:
     ) -> None:
         self.device = device
         self.notes: list[str] = []
-        self.cancelled = cancelled
+        self.stopped = False  # whether the function was told to stop
+        self._cancelled = cancelled
         self._tell = tell
         self._told = 0.0
+
+    def cancelled(self) -> bool:
+        """Tell whether the caller has cancelled."""
+        self.stopped = self.stopped or self._cancelled()
+        return self.stopped
 
     def progress(self, done: float, text: str = "") -> None:
         """Tell that the part `done` of the work (0 to 1) is behind.

@@ -7,6 +7,16 @@ because `multiprocessing`'s changed with Python 3.12, blocks without limit, and 
     worker -> client   {"challenge"}
     client -> worker   {"hello": {...}, "challenge", "proof"}
     worker -> client   {"welcome": {...}, "proof"}   or   {"error": {...}}
+
+After it, with the type of each message in ``type``::
+
+    client -> worker   call {id, function, params, axes, arrays; progress, slot}, cancel {id},
+                       status, stop
+    worker -> client   started {id}, progress {id, done, text},
+                       result {id, outputs, seconds, device; notes} or error {id, error}
+
+What stands behind a semicolon may be absent, and a side does not send what the other did not ask
+for: a host and a client may be of different versions of the app.
 """
 
 from __future__ import annotations

@@ -162,10 +162,11 @@ def test_a_node_script_finds_the_moved_folder(place, tmp_path):
     run("move-root", tmp_path / "daten é")
     run("settings", "idle_timeout_s", "9")
     publish(tmp_path / "daten é", ECHO_DECLARATION, ECHO_WORKER)
-    template = (NODE_PACKAGE / "nodes" / "labels.py.txt").read_text("utf-8")
-    found = re.search(r"^def environment_manager.*?(?=^if __name__)", template, re.M | re.S)
+    template = (NODE_PACKAGE / "nodes" / "node.py.txt").read_text("utf-8")
+    found = re.search(r"^def external_module.*?(?=^if __name__)", template, re.M | re.S)
     assert found
-    code = f"NAME = 'x'\n{found[0]}\nprint(environment_manager().home.published('echo').root)"
+    code = f"NAME = 'x'\n{found[0]}\nexternal_module()\n"
+    code += "from ga3_nodes import home; print(home.published('echo').root)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=tmp_path
     )

@@ -326,3 +326,44 @@ def segment(image, *, threshold=1.0):
     first = segment(image)["labels"]
     first[:] = 9
     assert segment(image)["labels"].max() == 1
+
+
+TALKATIVE = """
+def segment(image, *, threshold=100.0, progress=None, cancelled=None, note=None):
+    progress(0.5, "half")
+    note("a note")
+    while threshold == 1.0:
+        progress(0.7)
+    while threshold == 2.0 and not cancelled():
+        pass
+    return image > threshold
+"""
+
+
+def test_progress_and_notes_and_paths_as_with_a_worker(data_folder, tmp_path):
+    overlay(data_folder, worker=TALKATIVE)
+    np.save(tmp_path / "image.npy", IMAGE)
+    told = []
+    result = segment(tmp_path / "image.npy", progress=lambda *what: told.append(what))
+    assert told == [(0.5, "half")]
+    assert result.notes == ["a note"]
+    assert result["labels"].tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("threshold", [1.0, 2.0])
+def test_a_module_that_asks_can_be_stopped(data_folder, threshold):
+    overlay(data_folder, worker=TALKATIVE)
+    started = time.monotonic()
+    wait = {"parameters": {"threshold": threshold}}
+    if threshold == 1.0:
+        with pytest.raises(WorkerTimeout):
+            segment(timeout=0.2, **wait)
+    with pytest.raises(Cancelled):
+        segment(cancelled=lambda: time.monotonic() > started + 0.5, **wait)
+
+
+def test_of_many_images_one_that_fails_stops_no_other(data_folder):
+    overlay(data_folder)
+    images = [{"image": image} for image in (IMAGE, IMAGE.astype(complex), IMAGE)]
+    outcomes = list(client.call_many("light", "segment", images))
+    assert [type(outcome) for outcome in outcomes] == [client.Result, BadInput, client.Result]

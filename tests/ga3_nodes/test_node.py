@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import threading
 import time
@@ -371,6 +372,15 @@ def test_what_a_module_notes_reaches_niss_log(lab, capsys):
 def test_an_unknown_function_is_told(lab):
     with pytest.raises(BadInput, match=r"no function 'segment'.*Generate"):
         node.ExternalModuleNode("lab").call_worker(volume(1, 2, 2, 1))
+
+
+def test_an_error_can_be_read_where_our_package_is_not(lab):
+    """Out of process NIS gets what a node raises through a pipe, and cannot import us."""
+    with pytest.raises(NotInstalled) as raised:
+        node.ExternalModuleNode("absent", title="Absent").call_worker(volume(1, 2, 2, 1))
+    data = pickle.dumps(raised.value)
+    assert b"ga3_nodes" not in data
+    assert str(pickle.loads(data)).startswith("Absent is not installed. Open GA3")
 
 
 def test_abort_ends_a_call_and_the_next_one_works(data_folder):

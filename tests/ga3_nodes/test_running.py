@@ -215,6 +215,8 @@ def segment(image, *, threshold=0.5, mode="plain"):
     if mode == "fail":
         raise ResourceExhaustedError("OOM when allocating tensor")
     if mode == "refuse":
+        raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    if threshold == 7:
         raise MemoryError
     raise RuntimeError("out of cheese")
 def measure(image, other):
@@ -234,6 +236,10 @@ def test_out_of_memory_names_the_device_and_the_next_step(data_folder, mode):
     with pytest.raises(ModuleFailed) as caught:
         _call("crash")
     assert caught.value.code == "module_failed"
+    with pytest.raises(ModuleFailed) as caught:
+        client.call("echo", "segment", {"image": IMAGE}, {"mode": "crash", "threshold": 7})
+    assert (caught.value.code, caught.value.details["device"]) == ("out_of_memory", "cpu")
+    assert device not in str(caught.value)  # it is the computer's memory that is full
 
 
 def test_what_is_free_is_told_by_torch_where_the_module_has_loaded_it(data_folder):
