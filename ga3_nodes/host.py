@@ -273,8 +273,7 @@ class Server:
         device = self.entry.device if self.entry else devices.CPU
         running = Running(device, peer.teller(message), lambda: not peer.wants(number))
         try:
-            with devices.turn(device, self.name, running):
-                reply = self._call(peer, message, running)
+            reply = self._call(peer, message, running)
             peer.send({"type": "result", "id": number, "device": device, **reply})
         except Exception as error:  # whatever the module returned, the worker lives on
             told = error if isinstance(error, GA3EnvError) else functions.failure(error, device)
@@ -289,13 +288,14 @@ class Server:
                 pass
             case _:
                 raise BadInput("The call lacks its function, arrays or params.", code="protocol")
-        started = time.perf_counter()
         arrays = peer.inputs(message)
         axes = message.get("axes")
         axes = axes if isinstance(axes, dict) else {}
-        results = functions.run_function(
-            self._code(), self.declaration, function, arrays, axes, given, running
-        )
+        with devices.turn(running.device, self.name, running):
+            started = time.perf_counter()
+            results = functions.run_function(
+                self._code(), self.declaration, function, arrays, axes, given, running
+            )
         outputs = self.declaration["functions"][function]["outputs"]
         reply: dict[str, Any] = {"outputs": peer.place(message, outputs, results)}
         if running.notes:

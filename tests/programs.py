@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -80,5 +81,6 @@ def end(process: subprocess.Popen[str]) -> None:
     """Kill a program."""
     if process.poll() is None:
         for one in reversed(family(process)):
-            one.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # a launcher ends with its program
+                one.kill()
     process.communicate()

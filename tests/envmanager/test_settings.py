@@ -153,7 +153,7 @@ def test_a_path_from_the_current_folder_is_written_out(path, tmp_path, monkeypat
 
 def test_a_missing_folder_is_no_damage_when_the_settings_are_read(path, tmp_path):
     gone = tmp_path / "usb stick"
-    path.write_text(f"find_links = [{str(gone)!r}]", "utf-8")
+    path.write_text(f"find_links = ['{gone}']", "utf-8")
     assert settings.load(path).find_links == (str(gone),)
 
 

@@ -1,9 +1,8 @@
-"""The templates that the tests copy, and the table of faults at the end of the run."""
+"""The templates that the tests copy."""
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,6 @@ from tests.faults import bench as benches
 from tests.faults import mini
 from tests.faults.bench import Bench
 from tests.local_index import LocalIndex
-
-_tried: Counter[str] = Counter()
-_survived: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
@@ -86,37 +82,3 @@ def bench(world, data_folder, tmp_path, monkeypatch) -> Iterator[Callable[[Path]
     world.index.mend()
     for one in made:
         one.stop_workers()
-
-
-# ---- the table ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tried(request) -> Callable[[str], None]:
-    """Return a function that counts a fault; it is survived where the test passes."""
-
-    def count(kind: str) -> None:
-        request.node.user_properties.append(("fault", kind))
-
-    return count
-
-
-def pytest_runtest_logreport(report):
-    if report.when == "call":
-        for name, kind in report.user_properties:
-            if name == "fault":
-                _tried[kind] += 1
-                _survived[kind] += report.passed
-
-
-def pytest_terminal_summary(terminalreporter):
-    if not _tried:
-        return
-    terminalreporter.section("faults")
-    for kind in sorted(_tried):
-        _line(terminalreporter, kind, _tried[kind], _survived[kind])
-    _line(terminalreporter, "in all", _tried.total(), _survived.total())
-
-
-def _line(terminalreporter, kind, tried, survived):
-    terminalreporter.write_line(f"{kind:<48} tried {tried:>3}  survived {survived:>3}")
