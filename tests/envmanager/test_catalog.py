@@ -68,6 +68,7 @@ def test_a_module_is_read_with_all_defaults_filled_in(folder):
         ("inputs.image]", "inputs.class]", "inputs.class"),
         ("parameters.threshold]", "parameters.image]", "parameters.image"),
         ("parameters.threshold]", "parameters.axes]", "parameters.axes"),
+        ("parameters.threshold]", "parameters.progress]", "parameters.progress"),
     ],
 )
 def test_a_wrong_key_is_named_with_its_file(folder, old, new, key):

@@ -510,6 +510,23 @@ def test_one_shot_mode_needs_no_pipe(echo, tmp_path):
     np.testing.assert_array_equal(result, _labels(IMAGE, 4))
 
 
+def test_one_shot_mode_has_the_variables_of_a_worker(echo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GA3ENV_DEVICE", "cuda:5")
+    folder = echo / "envs" / "echo" / "1"
+    env = {"ECHO_WEIGHTS": "/weights", "GA3ENV_DEVICE": "cpu"}
+    (folder / "manifest.json").write_text(json.dumps({"env": env}), "utf-8")
+    np.save(tmp_path / "in.npy", IMAGE)
+    arguments = ["--once", "--function", "measure", *["--input", tmp_path / "in.npy"] * 2]
+    done = subprocess.run(
+        [sys.executable, folder / "ga3_nodes" / "host.py", folder, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "'ECHO_WEIGHTS': '/weights'" in done.stdout  # `measure` prints its environment
+    assert "'GA3ENV_DEVICE': 'cuda:5'" in done.stdout  # what the user sets wins
+
+
 def test_one_shot_mode_reports_bad_input_without_a_mask(echo, tmp_path):
     np.save(tmp_path / "in.npy", IMAGE)
     folder = echo / "envs" / "echo" / "1"
