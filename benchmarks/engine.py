@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from envmanager import inventory
-from envmanager.environments import Environments
-from envmanager.generations import read_manifest
-from envmanager.paths import APP, DataFolder, uv_binary, venv_python
-from envmanager.settings import Settings
+from envmanager.data.paths import APP, DataFolder, uv_binary, venv_python
+from envmanager.data.settings import Settings
+from envmanager.environments import inventory
+from envmanager.environments.generations import read_manifest
+from envmanager.environments.lifecycle import Environments
 
 _MODULE = """
 schema = 1

@@ -6,9 +6,9 @@ import json
 import time
 from pathlib import Path
 
+from envmanager.data.paths import DataFolder
 from envmanager.errors import GA3EnvError
 from envmanager.events import Event, LogLine, Notice, Report, Stage
-from envmanager.paths import DataFolder
 from ga3_nodes import home, spawn
 
 

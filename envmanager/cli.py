@@ -13,11 +13,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, console, fulldisk, placing, removal
+from envmanager import applog, console
 from envmanager.commands import authoring, bench, images, machine, modules
 from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
+from envmanager.data import fulldisk
+from envmanager.data.paths import data_folder
+from envmanager.environments import removal
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
-from envmanager.paths import data_folder
+from envmanager.modules import placing
 from ga3_nodes import __version__
 
 EXIT_USAGE, EXIT_CANCELLED = 2, 130

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from envmanager import catalog, files, images, nodehost, nodes, segmentation, workers
-from envmanager.environments import Environments
+from envmanager import images, nodes, segmentation, workers
+from envmanager.data import files
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report, Stage
-from envmanager.uv import Uv
+from envmanager.machine import nodehost
+from envmanager.modules import catalog
+from envmanager.uv.program import Uv
 from ga3_nodes.standin.nis import StandinError
 from ga3_nodes.standin.out_of_process import OutOfProcessNis
 

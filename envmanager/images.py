@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from envmanager import files
+from envmanager.data import files
 from envmanager.errors import ImageError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from string import Template
 from typing import Any
 
-from envmanager.catalog import HOST, LABELS, Module
+from envmanager.data.paths import NODE_PACKAGE
 from envmanager.errors import BadInput
-from envmanager.paths import NODE_PACKAGE
+from envmanager.modules.catalog import HOST, LABELS, Module
 from ga3_nodes import params
 
 BINARIES = ("int32", "uint8")

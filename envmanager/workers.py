@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from envmanager.paths import DataFolder
+from envmanager.data.paths import DataFolder
 from ga3_nodes import client, leases, locks, records, spawn
 from ga3_nodes.errors import GA3EnvError
 

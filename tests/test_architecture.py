@@ -24,17 +24,17 @@ ASKS_FOR_THE_SYSTEM = {
     "ga3_nodes/standin/shared_memory.py": "named mappings on Windows",
     "ga3_nodes/standin/limnode.py": "how the child takes over the pipe",
     "ga3_nodes/standin/embedded.py": "the path of NIS",
-    "envmanager/paths.py": "folders of a virtual environment, names of programs",
-    "envmanager/process_tree.py": "job objects on Windows; a mark and a guard elsewhere",
-    "envmanager/config.py": "run or run.cmd",
+    "envmanager/data/paths.py": "folders of a virtual environment, names of programs",
+    "envmanager/processes/tree.py": "job objects on Windows; a mark and a guard elsewhere",
+    "envmanager/data/config.py": "run or run.cmd",
     "envmanager/doctor/windows.py": "registry, volumes and program versions of Windows",
-    "envmanager/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
-    "envmanager/nodehost.py": "a node's interpreter is a full Python folder on Windows",
+    "envmanager/machine/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
+    "envmanager/machine/nodehost.py": "a node's interpreter is a full Python folder on Windows",
 }
 STARTS_PROCESSES = {
     "ga3_nodes/spawn.py",  # workers
     "ga3_nodes/link.py",  # the type of a worker's process
-    "envmanager/process_tree.py",  # everything else
+    "envmanager/processes/tree.py",  # everything else
     "ga3_nodes/standin/out_of_process.py",  # the node's process, as NIS does
 }
 LONG_FILE, LONG_FUNCTION = 500, 40

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from envmanager import console, inventory
+from envmanager import console
 from envmanager.commands.outcome import Add, Outcome, progress
+from envmanager.data.paths import data_folder
+from envmanager.data.settings import load
+from envmanager.environments import inventory
 from envmanager.events import Report
-from envmanager.own_modules import Added, OwnModules
-from envmanager.paths import data_folder
-from envmanager.settings import load
+from envmanager.modules.own import Added, OwnModules
 
 _SHIPPED_HELP = "also where a module of that name comes with the app"
 

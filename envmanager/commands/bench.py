@@ -15,12 +15,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from envmanager import catalog, console, nodes, process, settings, workers
+from envmanager import console, nodes, workers
 from envmanager.commands.outcome import Add, Outcome, progress
+from envmanager.data import settings
+from envmanager.data.paths import (
+    APP,
+    DataFolder,
+    base_python,
+    data_folder,
+    venv_packages,
+    venv_python,
+)
 from envmanager.errors import GA3EnvError, ToolFailed
 from envmanager.events import Report, Stage
-from envmanager.paths import APP, DataFolder, base_python, data_folder, venv_packages, venv_python
-from envmanager.uv import Uv
+from envmanager.modules import catalog
+from envmanager.processes import process
+from envmanager.uv.program import Uv
 from ga3_nodes import home
 from ga3_nodes.locks import FileLock
 

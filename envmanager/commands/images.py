@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from envmanager import applog, catalog, console
+from envmanager import applog, console
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -15,8 +15,9 @@ from envmanager.commands.outcome import (
     environments,
     progress,
 )
+from envmanager.data.paths import data_folder
 from envmanager.errors import NotInstalled
-from envmanager.paths import data_folder
+from envmanager.modules import catalog
 from ga3_nodes import home
 
 
@@ -82,7 +83,8 @@ def _published(name: str) -> home.ModuleEntry:
 
 def node_command(options: argparse.Namespace) -> Outcome:
     """Make a node script."""
-    from envmanager import config, files, nodes, segmentation
+    from envmanager import nodes, segmentation
+    from envmanager.data import config, files
 
     module = catalog.find(options.module, data_folder())
     declared = module.functions.get(options.function, {}).get("parameters", {})

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from envmanager import config, console, disk, idle_time, relocation, settings, workers
+from envmanager import console, disk, workers
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -19,10 +19,12 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
+from envmanager.data import config, relocation, settings
+from envmanager.data.paths import data_folder
 from envmanager.disk import Usage
+from envmanager.environments import idle_time
 from envmanager.errors import UsageError
-from envmanager.paths import data_folder
-from envmanager.uv import Uv
+from envmanager.uv.program import Uv
 
 _PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end
 

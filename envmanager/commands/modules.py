@@ -6,8 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from envmanager import console, inventory, planning
-from envmanager.building import Wish
+from envmanager import console
 from envmanager.commands.outcome import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -19,12 +18,14 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
-from envmanager.environments import Installed, UpdatePlan
-from envmanager.generations import read_manifest
-from envmanager.paths import data_folder
-from envmanager.removal import Removal
+from envmanager.data.paths import data_folder
+from envmanager.environments import inventory, planning
+from envmanager.environments.building import Wish
+from envmanager.environments.generations import read_manifest
+from envmanager.environments.lifecycle import Installed, UpdatePlan
+from envmanager.environments.removal import Removal
+from envmanager.environments.writers import Writer
 from envmanager.workers import user_text
-from envmanager.writers import Writer
 
 _BACKEND_HELP = "build of torch: auto (the default), cpu, or a CUDA build such as cu130"
 

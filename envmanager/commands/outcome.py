@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from envmanager import applog, console, events, relocation, settings, workers
-from envmanager.environments import Environments
-from envmanager.paths import data_folder
+from envmanager import applog, console, events, workers
+from envmanager.data import relocation, settings
+from envmanager.data.paths import data_folder
+from envmanager.environments.lifecycle import Environments
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 

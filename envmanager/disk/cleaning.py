@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from envmanager.data.paths import DataFolder
 from envmanager.disk.counting import Counter, real, scan, with_separator
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report, ignore
-from envmanager.paths import DataFolder
 
 
 class CacheCleaner(Protocol):

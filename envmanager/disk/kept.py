@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from envmanager import files
+from envmanager.data import files
+from envmanager.data.paths import DataFolder
 from envmanager.disk.counting import Usage
 from envmanager.disk.figures import PARTS, CacheUsage, ModuleUsage, Overview
 from envmanager.disk.volumes import Volume
 from envmanager.errors import DiskFull
 from envmanager.events import LogLine, Report
-from envmanager.paths import DataFolder
 
 _FILE, _SCHEMA = "disk.json", 1
 

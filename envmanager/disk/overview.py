@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
+from envmanager.data.paths import DataFolder
 from envmanager.disk import kept
 from envmanager.disk.counting import Counter, Place, Usage, real, with_separator
 from envmanager.disk.figures import PARTS, CacheUsage, ModuleUsage, Overview
 from envmanager.disk.volumes import volumes
 from envmanager.events import CancelToken, Report, Stage, ignore
-from envmanager.paths import DataFolder
 
 
 def overview(

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from envmanager.data.paths import DataFolder
 from envmanager.disk.volumes import Volume, volumes
-from envmanager.lockfile import Wheel
-from envmanager.paths import DataFolder
+from envmanager.packages.lockfile import Wheel
 
 # Allocated bytes of an unpacked wheel by the bytes of its file, in clusters of 4096. Measured on 33
 # wheels for Linux as uv had unpacked them (271.6 MB became 990.3 MB: 3.65; scipy 3.3, numpy 3.5,

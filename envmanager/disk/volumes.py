@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from dataclasses import dataclass
 
-from envmanager.paths import DataFolder
+from envmanager.data.paths import DataFolder
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import psutil
 
-from envmanager import catalog, files
-from envmanager import settings as settings_file
+from envmanager.data import files
+from envmanager.data import settings as settings_file
+from envmanager.data.paths import APP, base_python, uv_binary
 from envmanager.doctor import windows
 from envmanager.doctor.line import TOOL_LIMIT_S, Check, Patient, size
+from envmanager.environments.generations import requires_python
 from envmanager.errors import Cancelled, GA3EnvError
 from envmanager.events import CancelToken
-from envmanager.generations import requires_python
-from envmanager.paths import APP, base_python, uv_binary
+from envmanager.modules import catalog
 
 TOOLS = APP / "external" / "tools.toml"
 _SCAN_LIMIT_S = 10.0
@@ -92,7 +93,7 @@ def _wanted_pythons(patient: Patient) -> list[str]:
 
 def gpu(patient: Patient) -> Check:
     """Ask for the GPUs and their driver."""
-    from envmanager import hardware
+    from envmanager.machine import hardware
 
     found = hardware.gpus(cancel=patient.cancel)
     names = [f"{gpu.name} (compute capability {gpu.capability_text})" for gpu in found.gpus]

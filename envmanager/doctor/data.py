@@ -14,12 +14,14 @@ from typing import Any
 
 import psutil
 
-from envmanager import catalog, files, inventory, writers
-from envmanager import config as config_file
+from envmanager.data import config as config_file
+from envmanager.data import files
+from envmanager.data.paths import DataFolder
 from envmanager.doctor.line import Check, Examine, Patient
+from envmanager.environments import inventory, writers
+from envmanager.environments.generations import read_manifest
 from envmanager.errors import ConfigError, GA3EnvError
-from envmanager.generations import read_manifest
-from envmanager.paths import DataFolder
+from envmanager.modules import catalog
 from envmanager.workers import user_text
 from ga3_nodes import home, locks, records
 

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
 from envmanager.errors import ConfigError
 from envmanager.events import CancelToken, Deadline
-from envmanager.paths import DataFolder
-from envmanager.settings import Settings
-from envmanager.uv import Uv
+from envmanager.uv.program import Uv
 from ga3_nodes import home
 
 TOOL_LIMIT_S = 20.0

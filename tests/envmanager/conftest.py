@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from envmanager.environments import Environments
-from envmanager.paths import DataFolder, uv_binary
-from envmanager.settings import Settings
+from envmanager.data.paths import DataFolder, uv_binary
+from envmanager.data.settings import Settings
+from envmanager.environments.lifecycle import Environments
 
 TOML = """
 schema = 1

@@ -12,8 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from envmanager import catalog, cli, nodes
-from envmanager.paths import DataFolder
+from envmanager import cli, nodes
+from envmanager.data.paths import DataFolder
+from envmanager.modules import catalog
 from ga3_nodes import home, records
 from ga3_nodes.standin import nis
 from ga3_nodes.standin.embedded import EmbeddedNis

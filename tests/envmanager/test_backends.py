@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from envmanager import backends
 from envmanager.errors import BadInput
-from envmanager.hardware import Gpu, Hardware
+from envmanager.machine.hardware import Gpu, Hardware
+from envmanager.packages import backends
 
 GIB = 1024**3
 
@@ -377,7 +377,7 @@ def test_whatever_the_machine_the_choice_is_sound(version):
 
 @pytest.mark.gpu
 def test_the_real_card_gets_a_build():
-    from envmanager import hardware
+    from envmanager.machine import hardware
 
     seen = hardware.gpus()
     if not seen.gpus:

@@ -15,12 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from envmanager import health, uv_cache
-from envmanager.environments import Environments
+from envmanager.data.paths import DataFolder, uv_binary, venv_packages
+from envmanager.data.settings import Settings
+from envmanager.environments import health
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import Cancelled
 from envmanager.events import CancelToken, Stage
-from envmanager.paths import DataFolder, uv_binary, venv_packages
-from envmanager.settings import Settings
+from envmanager.uv import cache as uv_cache
 from tests.faults import mini
 from tests.local_index import LocalIndex
 from tests.support import PROJECT

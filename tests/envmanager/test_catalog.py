@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import catalog
+from envmanager.data.paths import SHIPPED_MODULES, DataFolder
+from envmanager.environments.generations import requires_python
 from envmanager.errors import CatalogError, UnknownModule
-from envmanager.generations import requires_python
-from envmanager.paths import SHIPPED_MODULES, DataFolder
+from envmanager.modules import catalog
 from ga3_nodes import params
 from tests.envmanager.conftest import TOML, write_module
 

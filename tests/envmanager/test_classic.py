@@ -7,10 +7,10 @@ import pytest
 import tifffile
 
 from envmanager import images, segmentation
-from envmanager.environments import Environments
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import BadInput
-from envmanager.paths import DataFolder
-from envmanager.settings import Settings
 from tests.conftest import end_workers
 from tests.support import PROJECT
 

@@ -13,8 +13,11 @@ import numpy as np
 import psutil
 import pytest
 
-from envmanager import inventory, workers
-from envmanager.environments import Environments
+from envmanager import workers
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
+from envmanager.environments import inventory
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import (
     Cancelled,
     ConfigError,
@@ -26,8 +29,6 @@ from envmanager.errors import (
     UnknownModule,
 )
 from envmanager.events import CancelToken, Progress, Stage
-from envmanager.paths import DataFolder
-from envmanager.settings import Settings
 from ga3_nodes import client
 from tests.envmanager.conftest import TEST, TOML, WORKER, write_module
 

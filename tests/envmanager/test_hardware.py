@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pynvml
 import pytest
 
-from envmanager import hardware
 from envmanager.errors import Cancelled
 from envmanager.events import CancelToken
-from envmanager.hardware import Gpu, Hardware
+from envmanager.machine import hardware
+from envmanager.machine.hardware import Gpu, Hardware
 
 GIB = 1024**3
 # Names, sizes and versions as NVML gives them; memory in bytes, the CUDA version as 1000 * major

@@ -8,11 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from envmanager import inventory
+from envmanager.data.paths import venv_packages
+from envmanager.environments import inventory
+from envmanager.environments.generations import read_manifest
 from envmanager.errors import InstallFailed, NotInstalled
 from envmanager.events import CancelToken
-from envmanager.generations import read_manifest
-from envmanager.paths import venv_packages
 from ga3_nodes import client
 from tests.envmanager.conftest import TEST, TOML, WORKER, write_module
 

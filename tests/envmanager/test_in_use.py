@@ -11,10 +11,11 @@ import time
 import psutil
 import pytest
 
-from envmanager import inventory, workers, writers
+from envmanager import workers
+from envmanager.data.paths import DataFolder
+from envmanager.environments import inventory, writers
 from envmanager.errors import Cancelled, ModuleInUse
 from envmanager.events import CancelToken, Stage
-from envmanager.paths import DataFolder
 from ga3_nodes import client, leases, locks, records
 from tests import programs
 from tests.envmanager.conftest import TEST, TOML, WORKER, write_module

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from envmanager import lockfile
 from envmanager.errors import InstallFailed
+from envmanager.packages import lockfile
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 LOCK = f"""\

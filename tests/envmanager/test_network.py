@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import network
+from envmanager.data.paths import DataFolder, base_python, venv_base
+from envmanager.data.settings import Settings
 from envmanager.errors import SettingsError, ToolFailed
-from envmanager.paths import DataFolder, base_python, venv_base
-from envmanager.settings import Settings
-from envmanager.uv import Uv
+from envmanager.uv import network
+from envmanager.uv.program import Uv
 from tests import wheels
 from tests.local_index import LocalIndex
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envmanager import catalog, cli, nodes
+from envmanager import cli, nodes
+from envmanager.data.paths import SHIPPED_MODULES
 from envmanager.errors import BadInput, CatalogError
-from envmanager.paths import SHIPPED_MODULES
+from envmanager.modules import catalog
 from ga3_nodes import records
 from ga3_nodes.standin import nis
 from ga3_nodes.standin.out_of_process import OutOfProcessNis

@@ -15,13 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envmanager import catalog, nodehost, nodes, planning
-from envmanager.building import Wish
-from envmanager.environments import Environments
+from envmanager import nodes
+from envmanager.data.paths import DataFolder, uv_binary, venv_packages, venv_python
+from envmanager.data.settings import Settings
+from envmanager.environments import planning
+from envmanager.environments.building import Wish
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import BadInput, CatalogError, InstallFailed, ModuleInUse, ToolFailed
-from envmanager.paths import DataFolder, uv_binary, venv_packages, venv_python
-from envmanager.settings import Settings
-from envmanager.uv import Uv
+from envmanager.machine import nodehost
+from envmanager.modules import catalog
+from envmanager.uv.program import Uv
 from ga3_nodes import client, home, records
 from ga3_nodes.standin.embedded import EmbeddedNis
 from ga3_nodes.standin.out_of_process import OutOfProcessNis

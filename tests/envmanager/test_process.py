@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from envmanager import process
 from envmanager.errors import Cancelled
 from envmanager.events import CancelToken
+from envmanager.processes import process
 from tests.support import PROJECT
 
 windows = pytest.mark.windows

@@ -6,9 +6,10 @@ import contextlib
 
 import pytest
 
-from envmanager import inventory, removal, workers
+from envmanager import workers
+from envmanager.data.paths import DataFolder
+from envmanager.environments import inventory, removal
 from envmanager.errors import ConfigError, NotInstalled
-from envmanager.paths import DataFolder
 from ga3_nodes import home
 from tests import programs
 from tests.envmanager.test_in_use import WRITER

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import hardware, resolution, trust
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, GA3EnvError, InstallFailed
-from envmanager.paths import DataFolder
-from envmanager.settings import Settings
-from envmanager.uv import Uv
+from envmanager.machine import hardware
+from envmanager.packages import resolution, trust
+from envmanager.uv.program import Uv
 from tests.envmanager.test_backends import AMPERE, BLACKWELL, NONE, PASCAL, machine
 from tests.local_index import LocalIndex
 from tests.wheels import make_wheel, requirement

@@ -17,11 +17,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from envmanager import catalog, lockfile, module_check, placing, pythons, settings
+from envmanager.data import settings
+from envmanager.data.paths import SHIPPED_MODULES, DataFolder
+from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, CatalogError, ConfigError, ModuleInUse, ToolFailed
-from envmanager.own_modules import OwnModules
-from envmanager.paths import SHIPPED_MODULES, DataFolder
-from envmanager.settings import Settings
+from envmanager.modules import catalog, placing
+from envmanager.modules import checking as module_check
+from envmanager.modules.own import OwnModules
+from envmanager.packages import lockfile
+from envmanager.uv import pythons
 from tests.envmanager.conftest import PYPROJECT, TOML, WORKER, write_module
 from tests.local_index import LocalIndex
 from tests.programs import answer, command, until

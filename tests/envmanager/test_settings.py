@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import cli, settings, values
-from envmanager.environments import Environments
+from envmanager import cli
+from envmanager.data import settings, values
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
+from envmanager.environments.lifecycle import Environments
 from envmanager.errors import SettingsError
-from envmanager.paths import DataFolder
-from envmanager.settings import Settings
 from ga3_nodes import home
 
 pytestmark = pytest.mark.windows

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envmanager import hardware, inventory
-from envmanager.environments import Environments
+from envmanager.data.paths import base_python, uv_binary
+from envmanager.data.settings import Settings
+from envmanager.environments import inventory
+from envmanager.environments.lifecycle import Environments
 from envmanager.events import Notice, Stage
-from envmanager.paths import base_python, uv_binary
-from envmanager.settings import Settings
+from envmanager.machine import hardware
 from ga3_nodes import client
 from tests.envmanager.conftest import TEST, TOML, write_module
 from tests.envmanager.test_backends import AMPERE, NONE, machine

@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from envmanager import workers
-from envmanager.paths import APP, DataFolder
+from envmanager.data.paths import APP, DataFolder
 from ga3_nodes import client, home
 from tests.faults import mini
 

@@ -11,9 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from envmanager import removal, workers
+from envmanager import workers
+from envmanager.data.paths import DataFolder
+from envmanager.environments import removal
 from envmanager.errors import ModuleInUse
-from envmanager.paths import DataFolder
 from ga3_nodes import client, home, records, spawn
 from ga3_nodes.errors import BadInput, Cancelled, ModuleFailed, WorkerTimeout
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from envmanager.paths import DataFolder
+from envmanager.data.paths import DataFolder
 from tests.envmanager.disk.support import BLOCK, link, write
 
 

@@ -11,9 +11,9 @@ import zipfile
 import pytest
 
 from envmanager import disk
+from envmanager.data.settings import Settings
 from envmanager.errors import GA3EnvError
-from envmanager.settings import Settings
-from envmanager.uv import Uv
+from envmanager.uv.program import Uv
 from tests.envmanager.disk.support import BLOCK
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import fulldisk
-from envmanager.files import discard, empty_trash
+from envmanager.data import fulldisk
+from envmanager.data.files import discard, empty_trash
 from tests.envmanager.conftest import write_module
 from tests.support import PROJECT
 

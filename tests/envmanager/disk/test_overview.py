@@ -13,9 +13,9 @@ import time
 import pytest
 
 from envmanager import disk
+from envmanager.data.paths import DataFolder
 from envmanager.disk import Usage
 from envmanager.events import Progress, Stage
-from envmanager.paths import DataFolder
 from tests.envmanager.disk.support import BLOCK, du, many, needs_du, size, write
 from tests.support import PROJECT
 

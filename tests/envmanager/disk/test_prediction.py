@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from envmanager import disk, planning
-from envmanager.environments import Environments
-from envmanager.lockfile import Wheel
-from envmanager.settings import Settings
+from envmanager import disk
+from envmanager.data.settings import Settings
+from envmanager.environments import planning
+from envmanager.environments.lifecycle import Environments
+from envmanager.packages.lockfile import Wheel
 from tests.envmanager.conftest import TOML, write_module
 
 _Space = namedtuple("_Space", "total used free")

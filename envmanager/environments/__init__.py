@@ -1,0 +1,1 @@
+"""Environments of modules: built aside, tested, published; verified, repaired, rolled back."""

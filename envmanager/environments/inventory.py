@@ -1,0 +1,179 @@
+"""What is installed: the published entries, their manifests, and the state of each module."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from envmanager import disk, workers
+from envmanager.data.paths import DataFolder
+from envmanager.environments import writers
+from envmanager.environments.generations import read_manifest, source_sha256
+from envmanager.environments.writers import Writer
+from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
+from envmanager.modules import catalog
+from envmanager.modules.catalog import Module
+from ga3_nodes import home
+
+
+@dataclass(frozen=True)
+class ModuleStatus:
+    """A module and its environment, as ``list`` and ``status`` show it."""
+
+    name: str
+    title: str
+    version: str
+    installed_version: str | None
+    state: str
+    generation: int | None
+    generations: list[int]
+    disk: dict[str, int]
+    disk_date: float | None
+    backend: str | None
+    device: str | None
+    in_use_by: list[dict[str, Any]]
+    busy: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+    manifest: dict[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def published(data: DataFolder, name: str) -> home.ModuleEntry | None:
+    """Return a module's entry in ``config.json``."""
+    found = home.read_config(data.root)["modules"].get(name)
+    return home.entry(data.root, name, found) if found else None
+
+
+def usable(data: DataFolder, name: str) -> home.ModuleEntry | None:
+    """Return a module's entry, or None where there is none or it is damaged."""
+    entries = home.read_config(data.root)["modules"]
+    try:
+        return home.entry(data.root, name, entries[name]) if name in entries else None
+    except ConfigError:
+        return None
+
+
+def installed(data: DataFolder, name: str) -> tuple[home.ModuleEntry, dict[str, Any]]:
+    """Return the published entry and its manifest, which is empty where it is lost.
+
+    Raises
+    ------
+    NotInstalled, UnknownModule
+        There is none.
+    """
+    entry = published(data, name)
+    if entry is None:
+        catalog.find(name, data)  # a misspelt name is told as such
+        raise NotInstalled(
+            f"The module {name!r} is not installed.", f"Install it: ./run install {name}"
+        )
+    return entry, read_manifest(entry.folder) or {}
+
+
+def numbers(data: DataFolder, name: str) -> list[int]:
+    """Return the numbers of a module's generations, also of incomplete ones."""
+    folder = data.module(name)
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def is_current(module: Module, entry: home.ModuleEntry) -> bool:
+    """Tell whether a complete environment was built from the module's present files."""
+    manifest = read_manifest(entry.folder)
+    return (
+        manifest is not None
+        and entry.python.exists()
+        and manifest.get("source_sha256") == source_sha256(module)
+    )
+
+
+def statuses(data: DataFolder) -> list[ModuleStatus]:
+    """Return the status of every module of the catalog, and of installed ones without."""
+    entries = home.read_config(data.root)["modules"]
+    counted = disk.cached(data)
+    return [status(data, name, counted) for name in sorted({*catalog.names(data), *entries})]
+
+
+def status(data: DataFolder, name: str, counted: disk.Overview | None = None) -> ModuleStatus:
+    """Return the status of one module; `counted` are the last disk figures, where known."""
+    problems: list[str] = []
+    module = None
+    try:
+        entry = published(data, name)
+    except ConfigError as error:
+        entry, problems = usable(data, name), [str(error)]
+    try:
+        module = catalog.find(name, data)
+    except CatalogError as error:
+        problems.append(str(error))
+    except UnknownModule:
+        if not entry and not problems:
+            raise
+    manifest = read_manifest(entry.folder) if entry else None
+    writer = writers.present(data, name)
+    state = _passing(data, name, writer, _state(module, entry, manifest, problems))
+    present = numbers(data, name)
+    if manifest and manifest.get("device_problem"):
+        problems.append(manifest["device_problem"])
+    usage, date = _disk_use(counted or disk.cached(data), name, present, manifest)
+    return ModuleStatus(
+        name=name,
+        title=module.title if module else name,
+        version=module.version if module else "",
+        installed_version=entry.version if entry else None,
+        state=state,
+        generation=entry.generation if entry else None,
+        generations=present,
+        disk=usage,
+        disk_date=date,
+        backend=manifest["backend"] if manifest else None,
+        device=entry.device if entry else None,
+        in_use_by=workers.users(data, name),
+        busy=writer.as_dict() if writer else None,
+        problems=problems,
+        manifest=manifest,
+    )
+
+
+def _state(
+    module: Module | None,
+    entry: home.ModuleEntry | None,
+    manifest: dict[str, Any] | None,
+    problems: list[str],
+) -> str:
+    if not entry:
+        return "broken" if problems else "not_installed"
+    if not entry.python.exists() or manifest is None:
+        problems.append(f"A part of {entry.folder} is missing. Install the module again.")
+        return "broken"
+    if module and not is_current(module, entry):
+        return "update_available"
+    return "ready"
+
+
+def _passing(data: DataFolder, name: str, writer: Writer | None, state: str) -> str:
+    """Return the state while a writer works: what nodes can use meanwhile keeps its own."""
+    what = writer.what if writer else ""
+    if what == "remove" or writers.removal_mark(data, name).exists():
+        return "removing"
+    builds = what in ("install", "update", "repair")
+    return "installing" if builds and state in ("not_installed", "broken") else state
+
+
+def _disk_use(
+    counted: disk.Overview | None,
+    name: str,
+    present: list[int],
+    manifest: dict[str, Any] | None,
+) -> tuple[dict[str, int], float | None]:
+    """Return the figures of the last count with their date, else those of the build."""
+    found = counted.module(name, present) if counted else None
+    if counted and found:
+        return {"own": found.own, "shared": found.shared}, counted.date
+    if manifest:
+        return manifest["disk"], manifest.get("finished")
+    return {"own": 0, "shared": 0}, None

@@ -1,0 +1,180 @@
+"""Removes a module's environments: never under a call, and only as a whole.
+
+A removal that waits until the module is free is a file, ``envs/<module>.remove``. Until it is done
+the module stays published and its calls are served, so that no analysis breaks off half-way. It is
+free when no program is connected to its workers; the next command of any kind that does not name
+the module finds that and removes it (`sweep`). An install takes the file away (`keep`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from envmanager import disk, workers
+from envmanager.data import config, files
+from envmanager.data.paths import DataFolder
+from envmanager.environments import inventory, writers
+from envmanager.errors import DiskFull, GA3EnvError, ModuleInUse, NotInstalled
+from envmanager.events import Report, Stage, ignore
+from envmanager.modules import catalog
+from ga3_nodes import home
+
+_PATIENCE_S = 15.0  # for a worker that was told to end
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The outcome of a removal that may wait: for whom, or else what it freed.
+
+    `freed_bytes` are the environments' own bytes.
+    """
+
+    name: str
+    freed_bytes: int
+    waiting_for: list[workers.User]
+
+    @property
+    def deferred(self) -> bool:
+        """Whether the removal is still to come."""
+        return bool(self.waiting_for)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "deferred": self.deferred}
+
+
+def remove(data: DataFolder, name: str) -> int:
+    """Remove a module's environments; return the bytes of its own that this frees.
+
+    Raises
+    ------
+    NotInstalled
+        There is none.
+    ModuleInUse
+        A worker is in the middle of a call, or another program changes the module.
+    """
+    with writers.sole(data, name, "remove"):
+        _require(data, name)
+        return _remove(data, name)
+
+
+def _remove(data: DataFolder, name: str) -> int:
+    """Remove the environments as the module's only writer."""
+    freed = disk.scan(data.module(name)).own
+    _refuse_if_busy(data, name)
+    _unpublish(data, name)
+    for number in inventory.numbers(data, name):
+        files.discard(data.generation(name, number), data.trash)
+    keep(data, name)
+    with contextlib.suppress(OSError):  # what is not ours stays
+        data.module(name).rmdir()
+    return freed
+
+
+def _is_there(data: DataFolder, name: str) -> bool:
+    return name in home.read_config(data.root)["modules"] or data.module(name).is_dir()
+
+
+def _require(data: DataFolder, name: str) -> None:
+    if not _is_there(data, name):
+        catalog.find(name, data)
+        raise NotInstalled(f"The module {name!r} is not installed.", "Nothing to do.")
+
+
+def _refuse_if_busy(data: DataFolder, name: str) -> None:
+    """Raise ModuleInUse while a call of a module runs; the message names the program."""
+    if busy := [user for user in workers.users(data, name) if user["busy"]]:
+        raise _in_use(name, busy)
+
+
+def _in_use(name: str, users: list[workers.User]) -> ModuleInUse:
+    who = ", ".join(map(workers.user_text, users))
+    return ModuleInUse(
+        f"{name} is in use by {who}.",
+        f"Wait for its end, close that program, or: ./run remove {name} --when-free",
+        details={"in_use_by": users},
+    )
+
+
+def _unpublish(data: DataFolder, name: str) -> None:
+    """Take a module from ``config.json`` and end its workers; undo it where one does not end."""
+    entries = home.read_config(data.root)["modules"]
+    try:
+        config.change(data, lambda modules: modules.pop(name, None))
+    except DiskFull:
+        files.drop_bytecode(data.module(name))  # Python does without, and it makes room
+        config.change(data, lambda modules: modules.pop(name, None))
+    # A worker re-reads the config after it has taken its lease: none can start from now on.
+    if left := workers.retire(data, name, _PATIENCE_S):
+        restored = {name: entries[name]} if name in entries else {}
+        config.change(data, lambda modules: modules.update(restored))
+        raise _in_use(name, left)
+
+
+# ---- removals that wait -------------------------------------------------------------------------
+
+
+def remove_when_free(data: DataFolder, name: str) -> Removal:
+    """Remove a module's environments now, or have it done once nobody uses them.
+
+    Raises
+    ------
+    NotInstalled
+        There is none.
+    """
+    _require(data, name)
+    users = _present_users(data, name)
+    if not users:
+        try:
+            return Removal(name, remove(data, name), [])
+        except ModuleInUse as error:  # since a moment ago
+            users = error.details["in_use_by"]
+    files.write_text(writers.removal_mark(data, name), f"{time.time()}\n")
+    return Removal(name, 0, users)
+
+
+def _present_users(data: DataFolder, name: str) -> list[workers.User]:
+    writer = writers.present(data, name)
+    return workers.users(data, name) + ([writer.as_user()] if writer else [])
+
+
+def keep(data: DataFolder, name: str) -> None:
+    """Forget a removal that waits."""
+    writers.removal_mark(data, name).unlink(missing_ok=True)
+
+
+def pending(data: DataFolder) -> list[str]:
+    """Return the modules that are to be removed once nobody uses them."""
+    return sorted(mark.stem for mark in (data.root / "envs").glob("*.remove"))
+
+
+def sweep(data: DataFolder, *, spared: str = "", report: Report = ignore) -> list[str]:
+    """Do the removals that wait for modules that are free by now; return their names.
+
+    Parameters
+    ----------
+    spared : str
+        A module that is not removed: the one that the present command is about.
+    """
+    done = []
+    for name in pending(data):
+        # What cannot be removed now stays for the next command, which this one must not suffer for.
+        with contextlib.suppress(GA3EnvError, OSError):
+            if name != spared and not _present_users(data, name):
+                report(Stage("remove", f"Removing {name}, which nobody uses any more"))
+                _remove_marked(data, name)
+                done.append(name)
+    return done
+
+
+def _remove_marked(data: DataFolder, name: str) -> None:
+    with writers.sole(data, name, "remove"):
+        if not writers.removal_mark(data, name).exists():
+            return  # an install has just decided otherwise
+        if _is_there(data, name):
+            _remove(data, name)
+        else:
+            keep(data, name)

@@ -1,0 +1,1 @@
+"""What the computer has: GPUs and driver, NIS-Elements and its Python."""

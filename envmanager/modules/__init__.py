@@ -1,0 +1,1 @@
+"""Modules: the catalog of them, and making one of one's own."""

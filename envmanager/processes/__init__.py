@@ -1,0 +1,1 @@
+"""Other programs: started without a window, ended with all that they started."""
