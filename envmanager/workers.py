@@ -10,13 +10,12 @@ from typing import Any
 import psutil
 
 from envmanager.data.paths import DataFolder
+from envmanager.data.users import User
 from ga3_nodes import client, leases, locks, records, spawn
 from ga3_nodes.errors import GA3EnvError
 
 _POLL_S = 0.02
 _KILLED_S = 10.0  # how long a killed process may take to be gone
-
-User = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -128,22 +127,6 @@ def users(data: DataFolder, module: str) -> list[User]:
 def _foreign(data: DataFolder, module: str, own: list[Worker]) -> list[leases.Held]:
     known = {worker.pid for worker in own}
     return [lease for lease in leases.held(data.root, module) if lease.pid not in known]
-
-
-def user_text(user: User) -> str:
-    """Say who uses something: ``nis_ar.exe (PID 4242, since 10:42)``."""
-    parts = [f"PID {user['pid']}"] if user.get("pid") else []
-    parts += [f"since {_clock(user['since'])}"] if user.get("since") else []
-    parts += [f"user {user['user']}"] if user.get("user") else []
-    program = str(user.get("program") or "a program")
-    return f"{program} ({', '.join(parts)})" if parts else program
-
-
-def _clock(seconds: float) -> str:
-    """Return a time of today as hours and minutes, an earlier one with its date."""
-    then = time.localtime(seconds)
-    today = then[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then)
 
 
 def serves(data: DataFolder, module: str, generation: int) -> bool:

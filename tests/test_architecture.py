@@ -27,7 +27,7 @@ ASKS_FOR_THE_SYSTEM = {
     "envmanager/data/paths.py": "folders of a virtual environment, names of programs",
     "envmanager/processes/tree.py": "job objects on Windows; a mark and a guard elsewhere",
     "envmanager/data/config.py": "run or run.cmd",
-    "envmanager/doctor/windows.py": "registry, volumes and program versions of Windows",
+    "envmanager/machine/windows.py": "registry, volumes and program versions of Windows",
     "envmanager/machine/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
     "envmanager/machine/nodehost.py": "a node's interpreter is a full Python folder on Windows",
 }
@@ -37,6 +37,11 @@ STARTS_PROCESSES = {
     "envmanager/processes/tree.py",  # everything else
     "ga3_nodes/standin/out_of_process.py",  # the node's process, as NIS does
 }
+# The engine from its ground up: each part may import those before it.
+LAYERS = """
+    errors events processes data workers uv machine packages modules disk environments moving
+    doctor images segmentation nodes demo applog console commands cli __main__
+""".split()
 LONG_FILE, LONG_FUNCTION = 500, 40
 
 
@@ -91,6 +96,25 @@ def test_a_client_does_not_load_the_host_and_a_worker_does_not_load_the_client()
         for alias in node.names
     }
     assert "client" not in names
+
+
+def test_the_engine_is_built_in_layers():
+    for path in _sources("envmanager"):
+        here = path.relative_to(PROJECT / "envmanager").parts[0].removesuffix(".py")
+        if here == "__init__":
+            continue
+        for part in _parts_of_the_engine(_tree(path)):
+            assert LAYERS.index(part) <= LAYERS.index(here), f"{_name(path)} imports {part}"
+
+
+def _parts_of_the_engine(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "envmanager":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("envmanager."):
+            found.add(str(node.module).split(".")[1])
+    return found
 
 
 def test_modules_import_their_own_dependencies_only():

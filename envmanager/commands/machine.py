@@ -19,11 +19,12 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
-from envmanager.data import config, relocation, settings
+from envmanager.data import config, settings
 from envmanager.data.paths import data_folder
 from envmanager.disk import Usage
 from envmanager.environments import idle_time
 from envmanager.errors import UsageError
+from envmanager.moving import relocation
 from envmanager.uv.program import Uv
 
 _PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end

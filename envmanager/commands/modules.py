@@ -19,13 +19,13 @@ from envmanager.commands.outcome import (
     users_text,
 )
 from envmanager.data.paths import data_folder
+from envmanager.data.users import user_text
+from envmanager.data.writers import Writer
 from envmanager.environments import inventory, planning
 from envmanager.environments.building import Wish
 from envmanager.environments.generations import read_manifest
 from envmanager.environments.lifecycle import Installed, UpdatePlan
 from envmanager.environments.removal import Removal
-from envmanager.environments.writers import Writer
-from envmanager.workers import user_text
 
 _BACKEND_HELP = "build of torch: auto (the default), cpu, or a CUDA build such as cu130"
 

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from envmanager import applog, console, events, workers
-from envmanager.data import relocation, settings
+from envmanager import applog, console, events
+from envmanager.data import settings
 from envmanager.data.paths import data_folder
+from envmanager.data.users import user_text
 from envmanager.environments.lifecycle import Environments
+from envmanager.moving import relocation
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 
@@ -49,7 +51,7 @@ def disk_text(disk: dict[str, int]) -> str:
 
 
 def users_text(users: list[dict[str, Any]]) -> str:
-    return ", ".join(map(workers.user_text, users))
+    return ", ".join(map(user_text, users))
 
 
 class Add(Protocol):

@@ -1,1 +1,1 @@
-"""The data folder: where things lie, how they are written, settings, and moving it all."""
+"""The data folder: where things lie, how they are written, who may, and the settings."""

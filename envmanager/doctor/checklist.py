@@ -12,11 +12,12 @@ from functools import partial
 from envmanager.data import settings as settings_file
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
-from envmanager.doctor import computer, windows
+from envmanager.doctor import computer
 from envmanager.doctor import data as content
 from envmanager.doctor.line import TOOL_LIMIT_S, Check, Examine, Patient
 from envmanager.errors import Cancelled, GA3EnvError, SettingsError
 from envmanager.events import CancelToken
+from envmanager.machine import windows
 
 __all__ = ["Check", "checks", "fix", "usable_settings"]
 

@@ -16,11 +16,11 @@ import psutil
 from envmanager.data import files
 from envmanager.data import settings as settings_file
 from envmanager.data.paths import APP, base_python, uv_binary
-from envmanager.doctor import windows
 from envmanager.doctor.line import TOOL_LIMIT_S, Check, Patient, size
 from envmanager.environments.generations import requires_python
 from envmanager.errors import Cancelled, GA3EnvError
 from envmanager.events import CancelToken
+from envmanager.machine import windows
 from envmanager.modules import catalog
 
 TOOLS = APP / "external" / "tools.toml"

@@ -15,14 +15,14 @@ from typing import Any
 import psutil
 
 from envmanager.data import config as config_file
-from envmanager.data import files
+from envmanager.data import files, writers
 from envmanager.data.paths import DataFolder
+from envmanager.data.users import user_text
 from envmanager.doctor.line import Check, Examine, Patient
-from envmanager.environments import inventory, writers
+from envmanager.environments import inventory
 from envmanager.environments.generations import read_manifest
 from envmanager.errors import ConfigError, GA3EnvError
 from envmanager.modules import catalog
-from envmanager.workers import user_text
 from ga3_nodes import home, locks, records
 
 _SETTLED_S = 3600.0  # what a killed command left may still be written to by its children

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from envmanager.data.paths import venv_packages, venv_python
 from envmanager.environments import health
+from envmanager.environments.downloads import Downloads
 from envmanager.errors import InstallFailed
 from envmanager.events import CancelToken, LogLine, Report
 from envmanager.packages.lockfile import Wheel
 from envmanager.uv import cache as uv_cache
-from envmanager.uv.downloads import Downloads
 from envmanager.uv.program import Uv
 
 _FETCHED = re.compile(r"^(Prepared|Uninstalled|Installed) \d+ packages? in")

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from envmanager import disk, workers
+from envmanager.data import writers
 from envmanager.data.paths import DataFolder
-from envmanager.environments import writers
+from envmanager.data.writers import Writer
 from envmanager.environments.generations import read_manifest, source_sha256
-from envmanager.environments.writers import Writer
 from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.modules import catalog
 from envmanager.modules.catalog import Module

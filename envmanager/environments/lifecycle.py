@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from envmanager import disk, workers
-from envmanager.data import config
+from envmanager.data import config, writers
 from envmanager.data.files import discard
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
-from envmanager.environments import health, inventory, removal, writers
+from envmanager.environments import health, inventory, planning, removal
 from envmanager.environments.building import Build, Wish
 from envmanager.environments.generations import MANIFEST, read_manifest, source_sha256
 from envmanager.errors import ConfigError, InstallFailed, NotInstalled
@@ -26,7 +26,6 @@ from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
 from envmanager.packages import resolution
 from envmanager.packages.backends import AUTO, CPU
-from envmanager.packages.resolution import plan
 from envmanager.processes import process
 from envmanager.uv import cache as uv_cache
 from envmanager.uv.program import Uv
@@ -144,7 +143,9 @@ class Environments:
         with tempfile.TemporaryDirectory(prefix="ga3-plan-") as folder:
             wanted = backend or manifest.get("backend_wanted", AUTO)
             python, place = published.python, Path(folder)
-            resolved = plan(module, uv, python, place, backend=wanted, fresh=fresh)
+            resolved = planning.resolve_aside(
+                module, uv, python, place, backend=wanted, fresh=fresh
+            )
         old = dict(manifest.get("packages", {}))
         new = {wheel.package: wheel.version for wheel in resolved.wheels}
         changes = [

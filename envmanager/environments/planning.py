@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 from envmanager import disk
 from envmanager.data.paths import DataFolder, base_python
 from envmanager.data.settings import Settings
-from envmanager.environments import inventory, overlay
+from envmanager.environments import generations, inventory, overlay
 from envmanager.environments.building import Wish
 from envmanager.environments.generations import read_manifest
 from envmanager.events import CancelToken
 from envmanager.modules import catalog
+from envmanager.modules.catalog import Module
 from envmanager.packages import resolution
 from envmanager.packages.backends import AUTO, CPU
 from envmanager.uv.program import Uv
@@ -82,7 +84,7 @@ def install(
     request = overlay.runtime(module, uv).python(wish.python)
     python = uv.find_python(request)
     with tempfile.TemporaryDirectory(prefix="ga3-plan-") as folder:
-        found = resolution.plan(
+        found = resolve_aside(
             module, uv, python or base_python(), Path(folder), backend=wish.backend
         )
     backend = found.choice.backend if found.choice else ""
@@ -103,3 +105,18 @@ def install(
         ],
         space=disk.predict(data, found.wheels),
     )
+
+
+def resolve_aside(
+    module: Module,
+    uv: Uv,
+    python: Path,
+    folder: Path,
+    *,
+    backend: str = AUTO,
+    fresh: bool = False,
+) -> resolution.Resolved:
+    """Resolve in an empty `folder` what a build with this interpreter would install."""
+    for name in generations.copied(module.folder):
+        shutil.copyfile(module.folder / name, folder / name)
+    return resolution.resolve(folder, uv, python, backend=backend, fresh=fresh)

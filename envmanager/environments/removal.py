@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from envmanager import disk, workers
-from envmanager.data import config, files
+from envmanager.data import config, files, writers
 from envmanager.data.paths import DataFolder
-from envmanager.environments import inventory, writers
+from envmanager.data.users import User, user_text
+from envmanager.environments import inventory
 from envmanager.errors import DiskFull, GA3EnvError, ModuleInUse, NotInstalled
 from envmanager.events import Report, Stage, ignore
 from envmanager.modules import catalog
@@ -34,7 +35,7 @@ class Removal:
 
     name: str
     freed_bytes: int
-    waiting_for: list[workers.User]
+    waiting_for: list[User]
 
     @property
     def deferred(self) -> bool:
@@ -90,8 +91,8 @@ def _refuse_if_busy(data: DataFolder, name: str) -> None:
         raise _in_use(name, busy)
 
 
-def _in_use(name: str, users: list[workers.User]) -> ModuleInUse:
-    who = ", ".join(map(workers.user_text, users))
+def _in_use(name: str, users: list[User]) -> ModuleInUse:
+    who = ", ".join(map(user_text, users))
     return ModuleInUse(
         f"{name} is in use by {who}.",
         f"Wait for its end, close that program, or: ./run remove {name} --when-free",
@@ -136,7 +137,7 @@ def remove_when_free(data: DataFolder, name: str) -> Removal:
     return Removal(name, 0, users)
 
 
-def _present_users(data: DataFolder, name: str) -> list[workers.User]:
+def _present_users(data: DataFolder, name: str) -> list[User]:
     writer = writers.present(data, name)
     return workers.users(data, name) + ([writer.as_user()] if writer else [])
 

@@ -48,7 +48,7 @@ def find(settings: Settings, cancel: CancelToken | None = None) -> NisPython | N
                 "Correct the setting nis_python, or drop it: ./run settings nis_python --unset",
             )
         return found
-    from envmanager.doctor import windows  # the checklist imports half of the engine
+    from envmanager.machine import windows
 
     folders = [nis.folder / "Python" for nis in windows.nis_installations() if nis.has_python]
     return next(filter(None, (_ask(folder, cancel) for folder in reversed(folders))), None)

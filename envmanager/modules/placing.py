@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from envmanager.data import files, fulldisk
+from envmanager.data import files, fulldisk, writers
 from envmanager.data.paths import DataFolder
-from envmanager.environments import writers
 from envmanager.errors import ConfigError, ModuleInUse
 from envmanager.events import Report
 from ga3_nodes import home, records

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from envmanager.environments import generations
 from envmanager.errors import BadInput, InstallFailed
 from envmanager.machine import hardware
-from envmanager.modules.catalog import Module
 from envmanager.packages import backends, lockfile, torch_family, trust, wheel_sizes
 from envmanager.packages.backends import AUTO, CPU, Choice
 from envmanager.packages.lockfile import Wheel
@@ -138,18 +135,3 @@ def _check_rest(wheels: list[Wheel], locks: Sequence[Path], choice: Choice) -> N
             code="not_locked",
         )
     lockfile.check(wheels, locks)
-
-
-def plan(
-    module: Module,
-    uv: Uv,
-    python: Path,
-    folder: Path,
-    *,
-    backend: str = AUTO,
-    fresh: bool = False,
-) -> Resolved:
-    """Resolve in an empty `folder` what a build with this interpreter would install."""
-    for name in generations.copied(module.folder):
-        shutil.copyfile(module.folder / name, folder / name)
-    return resolve(folder, uv, python, backend=backend, fresh=fresh)

@@ -14,7 +14,7 @@ from envmanager.errors import ToolFailed
 from envmanager.events import CancelToken
 from envmanager.processes import process
 from envmanager.uv import cache as uv_cache
-from envmanager.uv import downloads, network, pythons
+from envmanager.uv import network, pythons
 
 # What an administrator may say about the network; all else would change an environment.
 _KEPT = frozenset(
@@ -24,6 +24,8 @@ _KEPT = frozenset(
     UV_PYTHON_INSTALL_MIRROR UV_CONCURRENT_DOWNLOADS UV_PYTHON_DOWNLOADS
     """.split()
 )
+# Lets uv say which packages its cache lacks: `environments.downloads` reads it.
+_TELLING = "uv_installer::plan=debug,uv_client::cached_client=debug"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Uv:
             "install the packages",
             *arguments,
             cwd=pylock.parent,
-            env={"RUST_LOG": downloads.RUST_LOG},
+            env={"RUST_LOG": _TELLING},
             on_line=on_line,
             on_poll=on_poll,
         )
@@ -171,7 +173,7 @@ class Uv:
         on_poll: Callable[[], None] | None = None,
     ) -> process.Finished:
         finished = self._finish(*arguments, cwd=cwd, env=env, on_line=on_line, on_poll=on_poll)
-        finished = replace(finished, stderr=downloads.without_debug(finished.stderr))
+        finished = replace(finished, stderr=_without_debug(finished.stderr))
         if finished.exit_code:
             if fulldisk.told_in(finished.stderr):
                 places = (self.data.root, self.data.uv_cache, cwd)
@@ -222,6 +224,11 @@ class Uv:
         except BaseException:  # Ctrl-C too: half a wheel may have gigabytes
             uv_cache.sweep(self.data.uv_cache)
             raise
+
+
+def _without_debug(stderr: str) -> str:
+    """Return uv's output without what `_TELLING` adds."""
+    return "".join(line for line in stderr.splitlines(True) if not line.startswith("DEBUG "))
 
 
 def _python_path() -> str:

@@ -21,12 +21,13 @@ from envmanager import doctor
 from envmanager.data import config
 from envmanager.data.paths import DataFolder, base_python, uv_binary
 from envmanager.data.settings import Settings
-from envmanager.doctor import checklist, computer, windows
+from envmanager.doctor import checklist, computer
 from envmanager.doctor import data as doctor_data
 from envmanager.doctor.line import Patient
 from envmanager.environments import inventory
 from envmanager.errors import Cancelled, NotInstalled
 from envmanager.events import CancelToken
+from envmanager.machine import windows
 from ga3_nodes import home, locks, records
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 

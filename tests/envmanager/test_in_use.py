@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from envmanager import workers
+from envmanager.data import writers
 from envmanager.data.paths import DataFolder
-from envmanager.environments import inventory, writers
+from envmanager.data.users import user_text
+from envmanager.environments import inventory
 from envmanager.errors import Cancelled, ModuleInUse
 from envmanager.events import CancelToken, Stage
 from ga3_nodes import client, leases, locks, records
@@ -26,9 +28,9 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="suspends proces
 WRITER = """
 import sys
 from pathlib import Path
-from envmanager import writers
+from envmanager.data import writers
 from envmanager.events import Stage, ignore
-from envmanager.paths import DataFolder
+from envmanager.data.paths import DataFolder
 with writers.waiting(DataFolder(Path(sys.argv[1])), "echo", "update", ignore) as report:
     report(Stage("resolve", "Resolving"))
     report(Stage("install", "Installing"))
@@ -82,7 +84,7 @@ def test_status_says_who_uses_a_module_since_when(data, start):
     assert user["pid"] in [one.pid for one in programs.family(process)]
     assert before <= user["since"] <= time.time()
     text = rf"python.* \(PID {user['pid']}, since \d\d:\d\d\)"
-    assert re.fullmatch(text, workers.user_text(user))
+    assert re.fullmatch(text, user_text(user))
 
 
 @windows
@@ -95,9 +97,9 @@ def test_only_the_programs_whose_calls_wait_are_busy(data, start):
 
 
 def test_a_time_before_today_has_its_date():
-    text = workers.user_text({"program": "x", "pid": 7, "since": 86_400.0 * 365, "user": "ann"})
+    text = user_text({"program": "x", "pid": 7, "since": 86_400.0 * 365, "user": "ann"})
     assert re.fullmatch(r"x \(PID 7, since 19\d\d-\d\d-\d\d \d\d:\d\d, user ann\)", text)
-    assert workers.user_text({"program": "", "pid": 0, "since": None}) == "a program"
+    assert user_text({"program": "", "pid": 0, "since": None}) == "a program"
 
 
 @linux_only

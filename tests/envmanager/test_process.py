@@ -34,7 +34,7 @@ os._exit(3)
 ENGINE = """
 import sys
 from pathlib import Path
-from envmanager import process
+from envmanager.processes import process
 process.run([sys.executable, "-c", sys.argv[1], "600"], cwd=Path.cwd())
 """
 

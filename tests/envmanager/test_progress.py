@@ -16,10 +16,10 @@ from rich.console import Console
 from envmanager import console
 from envmanager.data.paths import DataFolder, venv_python
 from envmanager.data.settings import Settings
+from envmanager.environments import downloads
 from envmanager.environments.installation import Installation
 from envmanager.events import CancelToken, LogLine, Progress, Stage
 from envmanager.packages import lockfile
-from envmanager.uv import downloads
 from envmanager.uv.program import Uv
 from tests.local_index import LocalIndex
 from tests.wheels import make_wheel, noise, requirement

@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from envmanager import workers
-from envmanager.data import relocation, settings, transfer
+from envmanager.data import settings, writers
 from envmanager.data.paths import MOVE_NOTE, NODE_PACKAGE, DataFolder, base_python
-from envmanager.environments import writers
 from envmanager.errors import Cancelled, ConfigError, GA3EnvError, ModuleInUse
 from envmanager.events import CancelToken, Progress, Stage
+from envmanager.moving import relocation, transfer
 from ga3_nodes import client, home, locks
 from tests.conftest import end_workers
 from tests.envmanager.conftest import write_module

@@ -19,13 +19,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from envmanager import workers
-from envmanager.data import files
+from envmanager.data import files, writers
 from envmanager.data.paths import MOVE_NOTE, DataFolder
-from envmanager.data.transfer import Transfer, disturbed
-from envmanager.environments import writers
 from envmanager.errors import DiskFull, GA3EnvError, ModuleInUse
 from envmanager.events import CancelToken, Notice, Report, Stage, ignore
 from envmanager.modules import catalog
+from envmanager.moving.transfer import Transfer, disturbed
 from ga3_nodes import home, leases, locks, records
 
 _LOCK = "move.lock"

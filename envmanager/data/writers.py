@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envmanager import workers
 from envmanager.data import fulldisk
 from envmanager.data.files import empty_trash
 from envmanager.data.paths import APP, MOVE_NOTE, DataFolder
+from envmanager.data.users import User, user_text
 from envmanager.errors import ModuleInUse
 from envmanager.events import CancelToken, Event, Report, Stage, ignore
 from ga3_nodes import leases, locks
@@ -45,7 +45,7 @@ class Writer:
         """Return plain values."""
         return asdict(self)
 
-    def as_user(self) -> workers.User:
+    def as_user(self) -> User:
         """Return the writer as one who uses the module."""
         program = f"{self.program} {self.what}" if self.program else "another program"
         return {"program": program, "pid": self.pid, "since": self.since, "busy": True}
@@ -101,7 +101,7 @@ def waiting(
         if cancel:
             cancel.check()
         before = holder(lock.path)
-        text = f"Waiting for {workers.user_text(before.as_user())}" if before else told
+        text = f"Waiting for {user_text(before.as_user())}" if before else told
         if text != told:
             report(Stage("wait", text))
             told = text
@@ -123,7 +123,7 @@ def sole(
     if not lock.acquire(timeout=_PROBE_S):
         who = (holder(path) or Writer()).as_user()
         raise ModuleInUse(
-            f"{workers.user_text(who)} is changing {name} right now.",
+            f"{user_text(who)} is changing {name} right now.",
             "Wait until it is done.",
             details={"in_use_by": [who]},
         )

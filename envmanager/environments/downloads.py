@@ -25,8 +25,6 @@ from envmanager.packages.lockfile import Wheel
 from envmanager.uv import cache as uv_cache
 
 # What uv shall say more than it does by itself: its plan, and what its cache lacks.
-RUST_LOG = "uv_installer::plan=debug,uv_client::cached_client=debug"
-_DEBUG = "DEBUG "
 _LACKING = re.compile(r"^DEBUG (?:Identified uncached distribution|Must revalidate.*): ([\w.-]+)")
 _CACHED = re.compile(r"^DEBUG Found (?:fresh|not-modified) response for: \S*/([^/\s?#]+)")
 _PLANNED = re.compile(r"^DEBUG (?:Identified uncached|Must revalidate|.* already (cach|install)ed)")
@@ -39,11 +37,6 @@ _COST = 20  # a look may take a 20th of the time: large wheels have ten thousand
 _PACE_S = 5.0  # the rate is that of so long
 _SAMPLES, _SAMPLE = 4, 1 << 15  # places, and bytes at each
 _NOT_ALL = 0.99  # an estimate must not claim the end of a wheel
-
-
-def without_debug(stderr: str) -> str:
-    """Return uv's output without what `RUST_LOG` adds."""
-    return "".join(line for line in stderr.splitlines(True) if not line.startswith(_DEBUG))
 
 
 class Downloads:

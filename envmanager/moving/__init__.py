@@ -1,0 +1,1 @@
+"""Moving the data folder to another place, safe to interrupt at any moment."""
