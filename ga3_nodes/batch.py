@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ga3_nodes import connecting, home, wire
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed, WorkerTimeout
-from ga3_nodes.link import Array, Link, Result
+from ga3_nodes.link import Link
+from ga3_nodes.results import Array, Result
 from ga3_nodes.waiting import Patience
 
 _TRIES = 5

@@ -5,7 +5,8 @@
 >>> labels = result["labels"]
 
 A call finds the live worker of the published environment or starts one; the worker outlives its
-clients and keeps its model loaded.
+clients and keeps its model loaded. What reaches a worker is imported by the first call, so that
+the import of this module costs a node little.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ga3_nodes import connecting, home, params, records, waiting, wire
-from ga3_nodes.batch import Batch
+from ga3_nodes import home, params, waiting
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed
-from ga3_nodes.link import Array, Result
+from ga3_nodes.results import Array, Result
 from ga3_nodes.running import Progress, Running
 from ga3_nodes.waiting import Patience
+
+if TYPE_CHECKING:
+    from ga3_nodes.records import WorkerRecord
 
 __all__ = ["Array", "Result", "call", "call_many", "close", "prewarm", "start", "status", "stop"]
 
@@ -117,6 +120,8 @@ def call_many(
     if entry.runs_here or os.environ.get(_KEEP_FILES):
         one = functools.partial(call, module, function, axes=axes, cancelled=cancelled)
         return (_outcome(functools.partial(one, arrays, parameters)) for arrays in images)
+    from ga3_nodes.batch import Batch
+
     return Batch(entry, message, waiting.patience(None, cancelled)).run(images)
 
 
@@ -134,7 +139,7 @@ def _message(
     function: str,
     parameters: Mapping[str, Any] | None,
     axes: Mapping[str, str] | None,
-) -> wire.Message:
+) -> dict[str, Any]:
     spec = entry.functions.get(function)
     if spec is None:
         raise BadInput(f"{entry.name} has no function {function!r}.", code="unknown_function")
@@ -148,13 +153,15 @@ def _message(
 
 def _call_worker(
     entry: home.ModuleEntry,
-    message: wire.Message,
+    message: dict[str, Any],
     arrays: Mapping[str, Array],
     patience: Patience,
     progress: Progress | None,
     *,
     copy: bool,
 ) -> Result:
+    from ga3_nodes import connecting, wire
+
     for _ in range(_TRIES):
         link = connecting.shared_link(entry, patience)
         try:
@@ -170,7 +177,7 @@ def _call_worker(
 
 def _call_here(
     entry: home.ModuleEntry,
-    message: wire.Message,
+    message: dict[str, Any],
     arrays: Mapping[str, Array],
     patience: Patience,
     progress: Progress | None,
@@ -210,6 +217,8 @@ def start(module: str) -> int:
     entry = home.published(module)
     if entry.runs_here:
         return os.getpid()
+    from ga3_nodes import connecting
+
     link = connecting.shared_link(entry, Patience())
     if not connecting.is_alive(link):
         link.close()  # it has ended, idle for long
@@ -224,17 +233,19 @@ def prewarm(module: str) -> None:
     prewarming.begin(module)
 
 
-def status(record: records.WorkerRecord) -> dict[str, Any]:
+def status(record: WorkerRecord) -> dict[str, Any]:
     """Ask a live worker for its state: ready, busy, idle_s, clients."""
     return _ask(record, {"type": "status"})
 
 
-def stop(record: records.WorkerRecord) -> None:
+def stop(record: WorkerRecord) -> None:
     """Ask a worker to end after the call that it runs."""
     _ask(record, {"type": "stop"})
 
 
-def _ask(record: records.WorkerRecord, question: wire.Message) -> dict[str, Any]:
+def _ask(record: WorkerRecord, question: dict[str, Any]) -> dict[str, Any]:
+    from ga3_nodes import wire
+
     connection = wire.connect(record.address)
     try:
         about = {"protocol": wire.PROTOCOL, "program": MANAGER, "pid": os.getpid()}
@@ -247,6 +258,7 @@ def _ask(record: records.WorkerRecord, question: wire.Message) -> dict[str, Any]
 
 def close() -> None:
     """Close this process's connections; the workers live on."""
-    connecting.close()
+    if connecting := sys.modules.get("ga3_nodes.connecting"):
+        connecting.close()
     if here := sys.modules.get("ga3_nodes.inprocess"):
         here.close()

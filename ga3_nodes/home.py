@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -203,7 +202,7 @@ def published(name: str) -> ModuleEntry:
     for place in places():
         try:
             root = located(place)
-            data = read_config(root)["modules"].get(name)
+            data = _modules(root).get(name)
             found = entry(root, name, data) if data else None
         except ConfigError as error:
             damaged = damaged or error
@@ -218,6 +217,21 @@ def published(name: str) -> ModuleEntry:
     )
 
 
+_read: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+
+
+def _modules(root: Path) -> dict[str, Any]:
+    """Return the modules of ``config.json``, which is read again only where it was replaced."""
+    try:
+        found = (root / "config.json").stat()
+        version = (found.st_ino, found.st_size, found.st_mtime_ns)
+    except OSError:
+        return dict(read_config(root)["modules"])  # absent, or with its error
+    if root not in _read or _read[root][0] != version:
+        _read[root] = version, read_config(root)["modules"]
+    return _read[root][1]
+
+
 def run_dir(root: Path) -> Path:
     """Return the private folder of worker records, keys and sockets for one data folder and user.
 
@@ -229,6 +243,8 @@ def run_dir(root: Path) -> Path:
     ConfigError
         Somebody else owns the folder, or may read it.
     """
+    import hashlib  # not needed for each import of the client
+
     digest = hashlib.sha256(os.path.normcase(str(root)).encode()).hexdigest()[:8]
     own = user_root() / "run" / digest
     if sys.platform == "win32":

@@ -19,7 +19,7 @@ import numpy as np
 
 from ga3_nodes import home, spawn, wire
 from ga3_nodes.errors import GA3EnvError
-from ga3_nodes.link import Array, Result
+from ga3_nodes.results import Array, Result
 
 
 def keeping(

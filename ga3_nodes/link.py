@@ -23,40 +23,13 @@ from ga3_nodes.errors import (
     WorkerTimeout,
     from_dict,
 )
+from ga3_nodes.results import Array, Result
 from ga3_nodes.running import Progress
 from ga3_nodes.waiting import Patience
 
 SLOTS = 2  # one call computes while the next is handed over
 _GRACE_S = 2.0  # how long a cancelled call may take to stop by itself
 _DEATH_S = 1.0  # how long the lease of a worker may outlive its connections
-
-Array = np.ndarray | str | os.PathLike[str]
-
-
-class Result(dict[str, Any]):
-    """The outputs of a call by name: ndarray, or dict of columns for a table.
-
-    Attributes
-    ----------
-    seconds : float
-        Time that the function took inside the worker.
-    device : str
-        Where it ran, such as ``"cpu"``.
-    worker_pid : int
-        The process that ran it.
-    notes : list of str
-        What the module says beside its result, such as that it fell back to the CPU.
-    """
-
-    seconds: float = 0.0
-    device: str = ""
-    worker_pid: int = 0
-    notes: list[str]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Make it as a dict is made."""
-        super().__init__(*args, **kwargs)
-        self.notes = []
 
 
 @dataclass
