@@ -92,7 +92,6 @@ def waiting(
     Cancelled
         `cancel` was set while waiting.
     """
-    empty_trash(data.trash)
     with fulldisk.named(data.root):
         data.module(name).mkdir(parents=True, exist_ok=True)
     lock = locks.FileLock(lock_path(data, name), public=True)
@@ -105,7 +104,7 @@ def waiting(
         if text != told:
             report(Stage("wait", text))
             told = text
-    with _holding(lock, what, report) as noting:
+    with _holding(data, lock, what, report) as noting:
         yield noting
 
 
@@ -127,12 +126,12 @@ def sole(
             "Wait until it is done.",
             details={"in_use_by": [who]},
         )
-    with _holding(lock, what, report) as noting:
+    with _holding(data, lock, what, report) as noting:
         yield noting
 
 
 @contextmanager
-def _holding(lock: locks.FileLock, what: str, report: Report) -> Iterator[Report]:
+def _holding(data: DataFolder, lock: locks.FileLock, what: str, report: Report) -> Iterator[Report]:
     """Note who holds the lock and, as `report` is told of them, the stages of the work."""
     writer = Writer(what, os.getpid(), _program(), leases.user_name(), time.time())
 
@@ -142,8 +141,9 @@ def _holding(lock: locks.FileLock, what: str, report: Report) -> Iterator[Report
         report(event)
 
     try:
-        _refuse_if_moving(lock.path.parent.parent)
+        _refuse_if_moving(data.root)
         lock.write_note(writer.as_dict())
+        empty_trash(data.trash)  # what was in use, or a killed command left
         yield noting
     finally:
         lock.release()

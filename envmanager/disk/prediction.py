@@ -96,7 +96,7 @@ def _is_cached(cache: Path, wheel: Wheel) -> bool:
 
     The layout is that of the pinned uv; another one would make the prediction too large, no more.
     """
-    hashes = [digest.encode() for digest in wheel.files.values() if digest]
+    hashes = [digest.encode() for _, digest in wheel.files if digest]
     pattern = f"{wheel.package}/{wheel.version}-*"
     pointers = [*cache.glob(f"wheels-v*/*/{pattern}"), *cache.glob(f"wheels-v*/*/*/{pattern}")]
     for pointer in pointers:

@@ -27,19 +27,19 @@ class Wheel:
     ----------
     size : int
         In bytes; 0 where unknown.
-    files : dict
-        The sha256 of each file that uv may take, by address; empty where the index gave none.
+    files : tuple of (str, str)
+        Address and sha256 of each file that uv may take; without a sha256 it is empty.
     """
 
     package: str
     version: str
     size: int
-    files: dict[str, str]
+    files: tuple[tuple[str, str], ...]
 
     @property
     def url(self) -> str:
         """Where the file lies; empty where unknown."""
-        return next(iter(self.files), "")
+        return self.files[0][0] if self.files else ""
 
 
 def locked_hashes(lock: Path) -> dict[tuple[str, str], set[str]]:
@@ -68,10 +68,10 @@ def wheels(pylock: Path) -> list[Wheel]:
             files.append(package["sdist"])
         if "archive" in package:
             files.append(package["archive"])
-        sums = {_address(file): file.get("hashes", {}).get("sha256", "") for file in files}
+        sums = [(_address(file), file.get("hashes", {}).get("sha256", "")) for file in files]
         size = int(files[0].get("size", 0)) if files else 0
         version = str(package.get("version", ""))
-        result.append(Wheel(_normal(package["name"]), version, size, sums))
+        result.append(Wheel(_normal(package["name"]), version, size, tuple(sums)))
     return result
 
 
@@ -93,7 +93,7 @@ def check(wheels: Iterable[Wheel], locks: Sequence[Path]) -> None:
             allowed.setdefault(pin, set()).update(hashes)
     for wheel in wheels:
         known = allowed.get((wheel.package, wheel.version), set())
-        if not wheel.files or not known.issuperset(wheel.files.values()):
+        if not wheel.files or not known.issuperset(digest for _, digest in wheel.files):
             raise InstallFailed(
                 f"The files of {wheel.package} {wheel.version} do not match {locks[0].name}.",
                 "The lock file or the package index was altered. Get the module again from its "

@@ -30,7 +30,7 @@ def check(data: DataFolder, wheels: Iterable[Wheel]) -> dict[str, str]:
     known = _read(_path(data))
     found = {}
     for wheel in wheels:
-        for address, digest in wheel.files.items():
+        for address, digest in wheel.files:
             name = unquote(address.rpartition("/")[2])
             if not digest:
                 raise InstallFailed(

@@ -248,5 +248,5 @@ def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         if line.startswith(("error:", "×")):
-            return " ".join(lines[number : number + 4]).removeprefix("error:").strip()[:600]
-    return (lines[-1] if lines else "it gave no reason")[:600]
+            return " ".join(lines[number : number + 8]).removeprefix("error:").strip()[:900]
+    return (lines[-1] if lines else "it gave no reason")[:900]

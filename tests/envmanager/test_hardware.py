@@ -255,7 +255,10 @@ def test_old_bindings_that_answer_in_bytes_are_understood():
 def test_the_bindings_are_imported_only_when_asked():
     import subprocess
 
-    code = "import sys, envmanager.hardware, envmanager.backends; print('pynvml' in sys.modules)"
+    code = (
+        "import sys, envmanager.machine.hardware, envmanager.packages.backends\n"
+        "print('pynvml' in sys.modules)"
+    )
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

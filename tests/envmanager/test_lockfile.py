@@ -38,7 +38,8 @@ def lock(tmp_path):
 
 def test_files_that_the_lock_knows_pass(lock, tmp_path):
     pylock = _pylock(tmp_path, _package("ruamel-yaml", "1.0", A, B), _package("numpy", "2.0", C))
-    wheels = lockfile.check(lock, pylock)
+    wheels = lockfile.wheels(pylock)
+    lockfile.check(wheels, [lock])
     assert [(w.package, w.version, w.size) for w in wheels] == [
         ("ruamel-yaml", "1.0", 5),
         ("numpy", "2.0", 5),
@@ -67,5 +68,5 @@ def test_files_that_the_lock_knows_pass(lock, tmp_path):
 )
 def test_a_file_that_the_lock_does_not_know_is_refused(lock, tmp_path, package):
     with pytest.raises(InstallFailed) as caught:
-        lockfile.check(lock, _pylock(tmp_path, package))
+        lockfile.check(lockfile.wheels(_pylock(tmp_path, package)), [lock])
     assert caught.value.code == "hash_mismatch"

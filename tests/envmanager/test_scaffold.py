@@ -614,7 +614,9 @@ def test_every_documented_command_exists():
 
 def test_the_template_is_python_of_good_style(tmp_path):
     for name in ("worker.py", "test_worker.py"):
-        text = (PROJECT / "envmanager" / "new_module" / f"{name}.txt").read_text("utf-8")
+        text = (PROJECT / "envmanager" / "modules" / "new_module" / f"{name}.txt").read_text(
+            "utf-8"
+        )
         (tmp_path / name).write_text(textwrap.dedent(text), "utf-8")
     for words in (["check"], ["format", "--check"]):
         options = ["--config", str(PROJECT / "pyproject.toml")]

@@ -20,7 +20,7 @@ _Space = namedtuple("_Space", "total used free")
 
 
 def _wheel(size, package="torch"):
-    return Wheel(package, "1.0", size, {f"{package}-1.0.whl": "0" * 64})
+    return Wheel(package, "1.0", size, ((f"{package}-1.0.whl", "0" * 64),))
 
 
 def _with_free(monkeypatch, free):
