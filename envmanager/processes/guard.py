@@ -4,7 +4,7 @@ A program that the engine runs has a mark in its environment, which all that it 
 guard is a small process beside it, started by path: it waits for the end of a pipe that only the
 engine holds open, whatever ends the engine, and then kills all that bears the mark. A signal at the
 parent's death (PR_SET_PDEATHSIG) would reach the program alone, not what it started. On Windows a
-job object does all of this (`process_tree`).
+job object does all of this (`tree`).
 """
 
 import os

@@ -88,7 +88,8 @@ if sys.platform == "win32":
 
     _SUSPENDED = 0x4
     _BASIC_ACCOUNTING, _EXTENDED_LIMITS = 1, 9
-    _KILL_ON_JOB_CLOSE = 0x2000
+    # Workers, which a node may start, break away: they are to survive.
+    _KILL_ON_JOB_CLOSE, _BREAKAWAY_OK = 0x2000, 0x800
 
     class _BasicLimits(ctypes.Structure):
         _fields_ = (
@@ -138,7 +139,7 @@ if sys.platform == "win32":
             self._kernel = kernel
             self._job = kernel.CreateJobObjectW(None, None)
             limits = _ExtendedLimits()
-            limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE
+            limits.BasicLimitInformation.LimitFlags = _KILL_ON_JOB_CLOSE | _BREAKAWAY_OK
             if not kernel.SetInformationJobObject(
                 self._job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits)
             ):
