@@ -14,7 +14,7 @@ from ga3_nodes import client, home, locks, records
 from ga3_nodes.errors import GA3EnvError
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
-pytest_plugins = ["tests.local_index", "tests.standin_fixtures", "tests.faults.table"]
+pytest_plugins = ["tests.local_index", "tests.standin_fixtures", "tests.counts"]
 
 
 @pytest.fixture(scope="session", autouse=True)
