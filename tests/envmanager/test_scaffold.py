@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import shutil
 import signal
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 
@@ -18,7 +15,7 @@ import pytest
 import tifffile
 
 from envmanager.data import settings
-from envmanager.data.paths import SHIPPED_MODULES, DataFolder
+from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, CatalogError, ConfigError, ModuleInUse, ToolFailed
 from envmanager.modules import catalog, placing
@@ -26,14 +23,12 @@ from envmanager.modules import checking as module_check
 from envmanager.modules.own import OwnModules
 from envmanager.packages import lockfile
 from envmanager.uv import pythons
-from tests.envmanager.conftest import PYPROJECT, TOML, WORKER, write_module
+from tests.envmanager.conftest import PYPROJECT, TOML, write_module
 from tests.local_index import LocalIndex
 from tests.programs import answer, command, until
-from tests.support import PROJECT
 from tests.wheels import make_wheel
 
 LOCK = f"numpy==2.2.0 \\\n    --hash=sha256:{'0' * 64}\n    # via ga3-module-tiny\n"
-DOCUMENT = PROJECT / "docs" / "howto-module.md"
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and signals of POSIX")
 
 
@@ -303,105 +298,6 @@ def test_a_lock_is_made_for_the_copy_alone(index, folder, data):
     assert not (folder / "requirements.lock").exists()
 
 
-# ---- the check of a folder ----------------------------------------------------------------------
-
-CASES = {
-    "unknown key": ("module.toml", TOML + 'colour = "red"', r"module\.toml: .*colour"),
-    "bad name": ("module.toml", TOML.replace('"tiny"', '"Tiny"'), "name must be"),
-    "no numpy": ("pyproject.toml", PYPROJECT.replace('"numpy"', ""), "lacks numpy"),
-    "no project": ("pyproject.toml", "[x]", r"\[project\]"),
-    "no toml": ("pyproject.toml", "x", "cannot be read"),
-    "bad requirement": ("pyproject.toml", PYPROJECT.replace('"numpy"', '"numpy", "a b"'), "'a b'"),
-    "address": (
-        "pyproject.toml",
-        PYPROJECT.replace('"numpy"', '"numpy", "a @ https://x.example/a.whl"'),
-        "package index only",
-    ),
-    "bad python": ("pyproject.toml", PYPROJECT.replace(">=3.10", "3.x"), "requires-python"),
-    "old python": ("pyproject.toml", PYPROJECT.replace(">=3.10", "<3.9"), r"allows no Python"),
-    "lock lacks": (
-        "pyproject.toml",
-        PYPROJECT.replace('"numpy"', '"numpy", "scipy>=1.0"'),
-        r"asks for scipy>=1\.0, the lock lacks it",
-    ),
-    "lock is old": (
-        "pyproject.toml",
-        PYPROJECT.replace('"numpy"', '"numpy>=2.3"'),
-        r"asks for numpy>=2\.3, the lock has 2\.2\.0",
-    ),
-    "one build of torch": (
-        "requirements.lock",
-        LOCK + LOCK.replace("numpy==2.2.0", "torch==2.13.0+cpu"),
-        r"pins torch 2\.13\.0\+cpu",
-    ),
-    "no hash": ("requirements.lock", "numpy==2.2.0\n", r"no sha256 for numpy 2\.2\.0"),
-    "not pinned": ("requirements.lock", LOCK + "scipy>=1\n", "line 4 is no pinned version"),
-    "index": ("requirements.lock", "--index-url https://x.example\n" + LOCK, "line 1 is no"),
-    "syntax": ("worker.py", "import numpy\ndef segment(image:\n", r"worker\.py, line 2"),
-    "outside": ("worker.py", "return 3\n", r"worker\.py, line 1: is no Python"),
-    "no function": ("worker.py", "def other(image): ...", "has no function 'segment'"),
-    "no image": ("worker.py", "def segment(*, threshold): ...", r"must take 1 image"),
-    "no parameter": ("worker.py", "def segment(image): ...", "lacks the parameter 'threshold'"),
-    "by place": ("worker.py", "def segment(threshold): ...", "lacks the parameter 'threshold'"),
-    "undeclared": (
-        "worker.py",
-        "def segment(image, threshold, *, gain): ...",
-        "needs 'gain', which module.toml does not declare",
-    ),
-    "async": ("worker.py", "async def segment(image, threshold): ...", "not async def"),
-    "neighbour": ("worker.py", "import beside\n" + WORKER, "imports 'beside'"),
-    "relative": ("worker.py", "from . import beside\n" + WORKER, "imports 'beside'"),
-    "no test": ("test_worker.py", "import worker", "holds no test"),
-    "fixture": ("test_worker.py", "def test_x(tmp_path): ...", r"test_x\(\) must take no"),
-    "not text": ("worker.py", None, r"worker\.py: cannot be read"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_what_is_wrong_is_told_with_file_and_place(own, folder, data, case):
-    name, text, message = CASES[case]
-    (folder / "beside.py").write_text("", "utf-8")
-    (folder / name).write_bytes(text.encode() if text else b"x = '\xff'")
-    with pytest.raises(CatalogError, match=message) as caught:
-        own.add(folder)
-    assert str(folder) in caught.value.message
-    assert caught.value.hint
-    assert _names(data.user_modules) == []
-
-
-@pytest.mark.parametrize("name", ["pyproject.toml", "requirements.lock", "worker.py"])
-def test_a_missing_file_is_told(own, folder, name):
-    (folder / name).unlink()
-    with pytest.raises(CatalogError, match=re.escape(name)):
-        own.add(folder)
-
-
-@pytest.mark.parametrize(
-    "worker",
-    [
-        "def segment(image, threshold): ...",
-        "def segment(image, /, threshold=1): ...",
-        "def segment(image, **options): ...",
-        "def segment(*images, threshold): ...",
-        "def segment(image, axes, *, threshold, more=1): ...",
-        "if True:\n    def segment(image, threshold): ...\nelse:\n    segment = None",
-        "from numpy import where as segment",
-        "segment = lambda image, threshold: image",
-        "\ufeffdef segment(image, threshold): '\\d'",
-    ],
-)
-def test_every_way_to_write_a_function_is_allowed(folder, worker):
-    (folder / "worker.py").write_text(worker, "utf-8")
-    assert module_check.check(folder).name == "tiny"
-
-
-@pytest.mark.parametrize(
-    "place", sorted(SHIPPED_MODULES.glob("*/module.toml")), ids=lambda path: path.parent.name
-)
-def test_shipped_modules_pass_the_check(place):
-    assert module_check.check(place.parent).name == place.parent.name
-
-
 # ---- locks --------------------------------------------------------------------------------------
 
 
@@ -526,105 +422,3 @@ def test_kills_at_any_moment_leave_the_old_module_or_the_new_one(folder, data):
         assert _names(data.user_modules) == ["tiny"]
     print(f"{kills} kills, {late} came too late, {replaced} times the new module was in place")
     assert late < kills
-
-
-# ---- the document -------------------------------------------------------------------------------
-
-
-def _blocks(text: str) -> list[tuple[str, str, str]]:
-    """Return each code block with its language and the paragraph before it."""
-    found = re.finditer(r"(?P<before>[^\n]+)\n+```(?P<kind>\w*)\n(?P<text>.*?)```", text, re.DOTALL)
-    return [(match["before"], match["kind"], match["text"]) for match in found]
-
-
-def _write_cells(path: Path) -> None:
-    image = np.random.default_rng(1).normal(100, 2, (200, 220))
-    y, x = np.indices(image.shape)
-    for number in range(12):
-        cy, cx = 30 + 45 * (number // 3), 30 + 70 * (number % 3)
-        image += 200 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / 8)
-    tifffile.imwrite(path, image.astype(np.uint16))
-
-
-@pytest.mark.slow
-def test_the_document_leads_to_a_working_module(environments, data, tmp_path, monkeypatch):
-    """Follows docs/howto-module.md to the letter: each command, each file, each output shown."""
-    _write_cells(tmp_path / "cells.tif")
-    folder, commands, files, output = data.user_modules / "spots", [], [], ""
-    text = DOCUMENT.read_text("utf-8")
-    assert len(_blocks(text)) == text.count("```") / 2
-    for before, kind, content in _blocks(text):
-        if "On the other computer" in before:
-            shutil.copytree(folder, tmp_path / "spots")
-            monkeypatch.setenv("GA3ENV_HOME", str(tmp_path / "other computer"))
-        if kind in ("python", "toml"):
-            name = re.search(r"Put this into `([\w.]+)`:$", before)
-            assert name, before
-            assert (folder / name[1]).is_file(), "new-module makes each file that is to be changed"
-            (folder / name[1]).write_text(content, "utf-8")
-            files.append(name[1])
-        elif kind == "text":
-            for line in content.splitlines():
-                assert re.search(re.escape(line).replace(r"\.\.\.", ".*"), output), output
-        else:
-            for line in content.splitlines():
-                output = _follow(line, tmp_path)
-                commands.append(line.split()[1])
-    assert sorted(files) == ["module.toml", "pyproject.toml", "test_worker.py", "worker.py"]
-    assert {"new-module", "lock-module", "add-module", "update", "segment", "node"} <= {*commands}
-    assert tifffile.imread(tmp_path / "mask.tif").max() == 12
-    assert "contrast" in (tmp_path / "spots_node.py").read_text("utf-8")
-
-
-def _follow(line: str, place: Path) -> str:
-    """Run a command of the document as it stands there; return what it prints."""
-    import shlex
-
-    program, *words = shlex.split(line)
-    assert program == "./run", line
-    done = subprocess.run(
-        [sys.executable, "-m", "envmanager", *words],
-        cwd=place,
-        env=os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUTF8": "1"},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=500,
-    )
-    assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-    return done.stdout
-
-
-def test_messages_that_the_document_explains_are_those_of_the_product():
-    sources = [*(PROJECT / "envmanager").rglob("*.py")]
-    text = "\n".join(path.read_text("utf-8") for path in sources)
-    for words in ("The packages could not be looked up.", "does not fit pyproject.toml",
-                  "lacks the parameter", "import its packages", "pass its self-test"):  # fmt: skip
-        assert words in text
-        assert words in DOCUMENT.read_text("utf-8")
-
-
-def test_every_documented_command_exists():
-    from envmanager import cli
-
-    known = set(re.findall(r"^    ([a-z-]+)\b", cli._parser().format_help(), re.MULTILINE))
-    named = set(re.findall(r"\./run ([a-z-]+)", DOCUMENT.read_text("utf-8")))
-    assert named
-    assert named <= known, named - known
-
-
-def test_the_template_is_python_of_good_style(tmp_path):
-    for name in ("worker.py", "test_worker.py"):
-        text = (PROJECT / "envmanager" / "modules" / "new_module" / f"{name}.txt").read_text(
-            "utf-8"
-        )
-        (tmp_path / name).write_text(textwrap.dedent(text), "utf-8")
-    for words in (["check"], ["format", "--check"]):
-        options = ["--config", str(PROJECT / "pyproject.toml")]
-        if words == ["check"]:
-            options += ["--extend-ignore", "ANN,D"]
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, *options, str(tmp_path)],
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr

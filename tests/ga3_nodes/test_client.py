@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ga3_nodes import client, home, records, wire
+from ga3_nodes import client, home, records
 from ga3_nodes.errors import (
     BadInput,
     Cancelled,
@@ -434,109 +434,6 @@ def test_who_starts_a_worker_can_end_at_once(echo):
     assert psutil.pid_exists(int(out))
 
 
-def test_a_silent_peer_blocks_nobody(echo):
-    _call()
-    ((_, record),) = records.live(echo)
-    silent = [wire.connect(record.address) for _ in range(3)]
-    try:
-        assert _call()["labels"].any()
-        assert client.status(record)["ready"]
-    finally:
-        for connection in silent:
-            connection.close()
-
-
-def test_a_stranger_without_the_key_gets_nothing(echo):
-    _call()
-    ((_, record),) = records.live(echo)
-    connection = wire.connect(record.address)
-    with pytest.raises(wire.GA3EnvError) as caught:
-        wire.greet(connection, b"wrong", {"protocol": wire.PROTOCOL})
-    connection.close()
-    assert caught.value.code == "wrong_key"
-    assert _call()["labels"].any()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
-def test_key_and_socket_are_for_the_user_alone(echo):
-    _call()
-    folder = home.run_dir(echo)
-    assert folder.stat().st_mode & 0o077 == 0
-    assert records.record_path(records.stem(echo, "echo", 1)).stat().st_mode & 0o077 == 0
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        {"type": "call"},
-        {"type": "call", "id": 1, "function": "segment", "arrays": {"image": {}}, "params": {}},
-        {"type": "call", "id": 1, "function": "__import__", "arrays": {}, "params": {}},
-        {"type": "call", "id": [], "function": "segment", "arrays": [], "params": None},
-        {"type": "nonsense"},
-        {},
-    ],
-)
-def test_malformed_messages_of_a_client_are_answered_and_survived(echo, message):
-    pid = _call().worker_pid
-    ((_, record),) = records.live(echo)
-    connection = wire.connect(record.address)
-    wire.greet(connection, bytes.fromhex(record.key), {"protocol": wire.PROTOCOL})
-    wire.send(connection, message)
-    replies = [wire.receive(connection, 20)]
-    if replies[0]["type"] == "started":
-        replies.append(wire.receive(connection, 20))
-    connection.close()
-    assert replies[-1]["type"] in ("error", "unknown")
-    assert _call().worker_pid == pid
-
-
 def test_prewarming_makes_a_worker_without_a_call(echo):
     pid = client.start("echo")
     assert _call().worker_pid == pid
-
-
-def test_one_shot_mode_needs_no_pipe(echo, tmp_path):
-    np.save(tmp_path / "in.npy", IMAGE)
-    folder = echo / "envs" / "echo" / "1"
-    host = folder / "ga3_nodes" / "host.py"
-    arguments = ["--once", "--function", "segment", "--input", tmp_path / "in.npy"]
-    arguments += ["--output", tmp_path / "out.npy", "--param", "threshold=4"]
-    done = subprocess.run(
-        [sys.executable, host, folder, *arguments], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    result = np.load(tmp_path / "out.npy")
-    assert result.dtype == np.int32
-    np.testing.assert_array_equal(result, _labels(IMAGE, 4))
-
-
-def test_one_shot_mode_has_the_variables_of_a_worker(echo, tmp_path, monkeypatch):
-    monkeypatch.setenv("GA3ENV_DEVICE", "cuda:5")
-    folder = echo / "envs" / "echo" / "1"
-    env = {"ECHO_WEIGHTS": "/weights", "GA3ENV_DEVICE": "cpu"}
-    (folder / "manifest.json").write_text(json.dumps({"env": env}), "utf-8")
-    np.save(tmp_path / "in.npy", IMAGE)
-    arguments = ["--once", "--function", "measure", *["--input", tmp_path / "in.npy"] * 2]
-    done = subprocess.run(
-        [sys.executable, folder / "ga3_nodes" / "host.py", folder, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "'ECHO_WEIGHTS': '/weights'" in done.stdout  # `measure` prints its environment
-    assert "'GA3ENV_DEVICE': 'cuda:5'" in done.stdout  # what the user sets wins
-
-
-def test_one_shot_mode_reports_bad_input_without_a_mask(echo, tmp_path):
-    np.save(tmp_path / "in.npy", IMAGE)
-    folder = echo / "envs" / "echo" / "1"
-    arguments = ["--once", "--input", tmp_path / "in.npy", "--output", tmp_path / "out.npy"]
-    done = subprocess.run(
-        [sys.executable, folder / "ga3_nodes" / "host.py", folder, *arguments, "--param", "mode=x"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "'mode' cannot be 'x'" in done.stderr
-    assert not (tmp_path / "out.npy").exists()
