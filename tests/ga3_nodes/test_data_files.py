@@ -11,6 +11,7 @@ import psutil
 import pytest
 import tifffile
 
+from envmanager.data.paths import uv_binary
 from ga3_nodes import client, data_files
 from ga3_nodes.errors import BadInput
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
@@ -148,7 +149,7 @@ def test_a_missing_package_is_named(echo, tmp_path):
     assert caught.value.code == "missing_package"
 
 
-UV = PROJECT / "external" / "UV" / ("uv.exe" if sys.platform == "win32" else "uv")
+UV = uv_binary()
 MAKE = """
 import sys, numpy as np, zarr
 image = np.arange(12, dtype="u2").reshape(3, 4)
