@@ -38,6 +38,7 @@ class _Slot:
 
     inbox: shm.Inbox = field(default_factory=shm.Inbox)
     outbox: shm.Outbox = field(default_factory=shm.Outbox)
+    log_start: int = 0  # where the worker's log ended before the call
 
 
 class Link:
@@ -126,6 +127,7 @@ class Link:
             message = {**message, "progress": True}
         number = self._number + 1
         slot = number % self.slots
+        self._slots[slot].log_start = spawn.log_size(self.log)
         placed = self._place(arrays, self._slots[slot].outbox)
         try:
             wire.send(self.connection, {**message, "id": number, "slot": slot, "arrays": placed})
@@ -162,7 +164,7 @@ class Link:
     ) -> Result:
         """Wait for the result of a call; calls are answered in the order of their numbers."""
         self._started = False
-        self._log_start = spawn.log_size(self.log)
+        self._log_start = self._slots[number % self.slots].log_start
         try:
             reply = self._reply(number, patience, progress)
         except wire.ConnectionLost as error:

@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from ga3_nodes import client, home, records
+from ga3_nodes import client, home, link, records
 from ga3_nodes.errors import (
     BadInput,
     Cancelled,
@@ -161,6 +161,20 @@ def test_a_crash_is_told_with_evidence_and_the_next_call_works(echo):
     again = _call()
     assert again.worker_pid != first
     np.testing.assert_array_equal(again["labels"], _labels(IMAGE))
+
+
+def test_what_a_worker_said_before_the_wait_for_it_is_evidence_too(echo, monkeypatch):
+    wait = link.Link.collect
+
+    def late(self, *arguments, **keywords):
+        time.sleep(0.5)  # the worker is faster than its client
+        return wait(self, *arguments, **keywords)
+
+    _call()
+    monkeypatch.setattr(link.Link, "collect", late)
+    with pytest.raises(WorkerCrashed) as caught:
+        _call(parameters={"mode": "crash"})
+    assert "about to crash" in caught.value.details["log_tail"]
 
 
 def test_a_worker_that_is_killed_between_calls_is_replaced(echo):
