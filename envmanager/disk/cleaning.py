@@ -12,7 +12,7 @@ from envmanager.events import CancelToken, Report, ignore
 
 
 class CacheCleaner(Protocol):
-    """What `clean_cache` needs of `uv.Uv`."""
+    """What `clean_cache` needs of `uv.program.Uv`."""
 
     def clean_cache(self, *, everything: bool) -> None:
         """Run ``uv cache prune``, or ``uv cache clean``."""

@@ -1,4 +1,4 @@
-"""The life of module environments: install, list, status, remove.
+"""The life of module environments: install, update, repair, roll back, remove.
 
 An environment is published by rewriting ``config.json``; until then whatever goes wrong leaves the
 published generation as it was.

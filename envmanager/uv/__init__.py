@@ -1,1 +1,1 @@
-"""The pinned uv: its commands, its cache, its downloads, and how it reaches the network."""
+"""The pinned uv: its commands, its cache, and how it reaches the network."""
