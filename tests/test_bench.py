@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from envmanager.commands import bench
+from ga3_nodes.locks import FileLock
 
 pytestmark = pytest.mark.slow  # makes an environment
 
@@ -38,13 +40,33 @@ def _left() -> list[object]:
     return found
 
 
+@contextmanager
+def _our_turn():
+    """Hold off the other processes of this test run: two benchmarks at once refuse each other."""
+    bench.PLACE.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(bench.PLACE / "tests.lock")
+    assert lock.acquire(PATIENCE_S)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """Run the benchmark once for all tests of the figures."""
     environment = {**os.environ, "GA3ENV_HOME": str(tmp_path_factory.mktemp("data"))}
-    done = subprocess.run(COMMAND, cwd=PROJECT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    with _our_turn():
+        done = subprocess.run(COMMAND, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)["data"]
+
+
+@pytest.fixture
+def our_turn(measured):
+    """Let no other process of this test run use the benchmark during a test."""
+    with _our_turn():
+        yield
 
 
 def test_every_transport_has_a_row_for_every_shape(measured):
@@ -73,13 +95,13 @@ def test_goals_are_judged(measured):
     assert len([name for name in goals if "2048" in name]) == 4
 
 
-def test_nothing_of_a_run_stays(measured):
+def test_nothing_of_a_run_stays(our_turn):
     assert _left() == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGKILL"])
-def test_an_interrupted_run_leaves_nothing(measured, name):
+def test_an_interrupted_run_leaves_nothing(our_turn, name):
     """Killed without mercy, it leaves files and a worker for a moment: the next run sweeps them."""
     process = subprocess.Popen(
         COMMAND, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -102,7 +124,7 @@ def test_an_interrupted_run_leaves_nothing(measured, name):
         time.sleep(0.1)
 
 
-def test_two_at_once_would_measure_each_other(measured):
+def test_two_at_once_would_measure_each_other(our_turn):
     with bench.alone():
         done = subprocess.run(COMMAND, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 1
