@@ -268,8 +268,8 @@ class Server:
         number = message.get("id")
         if peer.gone:
             return  # nobody waits for the result
-        # A client that sees the connection end before this message may call another worker.
-        peer.send({"type": "started", "id": number})
+        # A client that sees the connection end before it can know this may call another worker.
+        peer.tell_started(message)
         device = self.entry.device if self.entry else devices.CPU
         running = Running(device, peer.teller(message), lambda: not peer.wants(number))
         try:

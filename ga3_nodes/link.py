@@ -57,6 +57,7 @@ class Link:
     ) -> None:
         self.entry = entry
         self.connection = connection
+        self._watch = wire.Watch(connection)
         self.stem = stem
         self.pid = int(welcome["pid"])
         self.log = Path(str(welcome.get("log", "")))
@@ -66,7 +67,8 @@ class Link:
         self.lock = threading.Lock()
         self._slots = [_Slot() for _ in range(SLOTS)]
         self._number = 0
-        self._started = False
+        self._collected = 0  # the number of the call that is waited for
+        self._told = False  # whether the worker said that it has begun with it
         self._log_start = 0
 
     def close(self) -> None:
@@ -104,7 +106,7 @@ class Link:
     def _check_alive(self) -> None:
         """Between two calls a worker sends nothing: a readable connection is one that has ended."""
         try:
-            ended = self.connection.closed or self.connection.poll(0)
+            ended = self.connection.closed or self._watch.poll(0)
         except OSError:
             ended = True
         if ended:
@@ -127,10 +129,12 @@ class Link:
             message = {**message, "progress": True}
         number = self._number + 1
         slot = number % self.slots
+        outbox = self._slots[slot].outbox
         self._slots[slot].log_start = spawn.log_size(self.log)
-        placed = self._place(arrays, self._slots[slot].outbox)
+        placed = self._place(arrays, outbox)
+        handed = {"id": number, "slot": slot, "arrays": placed, "mark": outbox.handle}
         try:
-            wire.send(self.connection, {**message, "id": number, "slot": slot, "arrays": placed})
+            wire.send(self.connection, {**message, **handed})
         except wire.ConnectionLost:
             self.connection.close()
             raise
@@ -163,12 +167,12 @@ class Link:
         copy: bool = True,
     ) -> Result:
         """Wait for the result of a call; calls are answered in the order of their numbers."""
-        self._started = False
+        self._collected, self._told = number, False
         self._log_start = self._slots[number % self.slots].log_start
         try:
             reply = self._reply(number, patience, progress)
         except wire.ConnectionLost as error:
-            if not self._started:
+            if not self._started():
                 self.connection.close()
                 raise
             raise self._lost() from error
@@ -189,7 +193,7 @@ class Link:
                 continue  # of a call that was given up
             match reply.get("type"):
                 case "started":
-                    self._started = True
+                    self._told = True
                 case "progress":
                     if progress:
                         progress(float(reply["done"]), str(reply["text"]))
@@ -198,12 +202,17 @@ class Link:
 
     def _receive(self, patience: Patience) -> wire.Message:
         try:
-            while not self.connection.poll(waiting.POLL_S):
+            while not self._watch.poll(waiting.POLL_S):
                 if error := patience.exhausted():
                     raise error
             return wire.receive(self.connection)
         except (OSError, EOFError) as error:
             raise wire.ConnectionLost("The worker has ended.") from error
+
+    def _started(self) -> bool:
+        """Whether the worker has begun with the call that is waited for."""
+        marked = self._slots[self._collected % self.slots].outbox.marked
+        return self._told or marked == self._collected
 
     def _result(self, reply: wire.Message, inbox: shm.Inbox, copy: bool) -> Result:
         result = Result()
@@ -230,7 +239,7 @@ class Link:
 
     def _leave(self) -> None:
         """Give up what is under way: the worker may stop it, else it ends with its process."""
-        if not self._started:
+        if not self._started():
             self.connection.close()  # the worker leaves out a call that nobody waits for
             return
         patience = Patience(time.monotonic() + _GRACE_S)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ga3_nodes import data_files, functions, shm, wire
+from ga3_nodes.errors import ProtocolError
 from ga3_nodes.running import Progress
 
 SLOTS = 2  # calls of one client that may be under way at once
@@ -61,6 +62,17 @@ class Peer:
     def wants(self, number: object) -> bool:
         """Tell whether the client still waits for the call of that number."""
         return not (self.gone or (isinstance(number, int) and number <= self._cancelled))
+
+    def tell_started(self, message: wire.Message) -> None:
+        """Let the client know that its call has begun, without waking it where it can look."""
+        match message:
+            case {"id": int(number), "mark": str(handle)} if 0 < number <= shm.MOST_MARK:
+                try:
+                    self._slot(message).inbox.mark(handle, number)
+                    return
+                except ProtocolError:
+                    pass  # no segment of the client's: it is told as one of an older version
+        self.send({"type": "started", "id": message.get("id")})
 
     def teller(self, message: wire.Message) -> Progress | None:
         """Return what tells the client the progress of its call, where it wants to know."""

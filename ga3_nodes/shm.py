@@ -13,6 +13,7 @@ import math
 import mmap
 import os
 import secrets
+import struct
 import sys
 import weakref
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ from ga3_nodes.errors import ProtocolError
 _ALIGN = 64
 _STEP = 1 << 20
 _TOKEN = 16
+_MARK = struct.Struct("<q")  # behind the token: the number of the call that the peer has begun
+MOST_MARK = (1 << 63) - 1
 DTYPES = frozenset(
     {"bool", "float16", "float32", "float64"}
     | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
@@ -71,6 +74,8 @@ def attach(handle: str) -> Segment:
     try:
         place, size_text, token = handle.rsplit(":", 2)
         size = int(size_text)
+        if size < _ALIGN:
+            raise ValueError("it is too small")
         if sys.platform == "win32":
             memory = mmap.mmap(-1, size, tagname=place)
         else:
@@ -99,6 +104,16 @@ class Outbox:
 
     def __init__(self) -> None:
         self._segment: Segment | None = None
+
+    @property
+    def handle(self) -> str:
+        """What the peer opens the segment by; empty before something was reserved."""
+        return self._segment.handle if self._segment else ""
+
+    @property
+    def marked(self) -> int:
+        """The number that the peer has written last (`Inbox.mark`); 0 where it has not."""
+        return int(_MARK.unpack_from(self._segment.memory, _TOKEN)[0]) if self._segment else 0
 
     def reserve(
         self, wanted: Sequence[tuple[tuple[int, ...], np.dtype[Any]]]
@@ -138,6 +153,16 @@ class Inbox:
     def __init__(self) -> None:
         self._segment: Segment | None = None
 
+    def mark(self, handle: str, number: int) -> None:
+        """Write a number (0 to `MOST_MARK`) where the peer sees it without being woken.
+
+        Raises
+        ------
+        ProtocolError
+            There is no such segment.
+        """
+        _MARK.pack_into(self._open(handle).memory, _TOKEN, number)
+
     def view(self, description: object) -> np.ndarray:
         """Return the described array without a copy; the peer's next message overwrites it.
 
@@ -147,12 +172,16 @@ class Inbox:
             The description is not one, or points outside of the segment.
         """
         handle, offset, shape, dtype = _checked(description)
+        segment = self._open(handle)
+        if offset + math.prod(shape) * dtype.itemsize > len(segment.memory):
+            raise ProtocolError(f"An array of shape {shape} does not fit its shared memory.")
+        return _view(segment, offset, shape, dtype)
+
+    def _open(self, handle: str) -> Segment:
         if self._segment is None or self._segment.handle != handle:
             self._segment = None
             self._segment = attach(handle)
-        if offset + math.prod(shape) * dtype.itemsize > len(self._segment.memory):
-            raise ProtocolError(f"An array of shape {shape} does not fit its shared memory.")
-        return _view(self._segment, offset, shape, dtype)
+        return self._segment
 
 
 def _checked(description: object) -> tuple[str, int, tuple[int, ...], np.dtype[Any]]:

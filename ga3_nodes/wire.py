@@ -10,13 +10,14 @@ because `multiprocessing`'s changed with Python 3.12, blocks without limit, and 
 
 After it, with the type of each message in ``type``::
 
-    client -> worker   call {id, function, params, axes, arrays; progress, slot}, cancel {id},
-                       status, stop
+    client -> worker   call {id, function, params, axes, arrays; progress, slot, mark},
+                       cancel {id}, status, stop
     worker -> client   started {id}, progress {id, done, text},
                        result {id, outputs, seconds, device; notes} or error {id, error}
 
 What stands behind a semicolon may be absent, and a side does not send what the other did not ask
-for: a host and a client may be of different versions of the app.
+for: a host and a client may be of different versions of the app. `mark` names the segment where
+the worker writes the call's number in place of ``started``, which would wake the client in vain.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import hmac
 import json
 import os
 import secrets
+import select
 import socket
 import struct
 from multiprocessing.connection import Client, Connection, Listener
@@ -113,6 +115,29 @@ def _encode(message: Message) -> bytes:
             f"A message of {len(data) / 1e6:.0f} MB is larger than {MAX_MESSAGE / 1e6:.0f} MB."
         )
     return data
+
+
+class Watch:
+    """Tells whether something has come; `Connection.poll` makes what it needs anew each time."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._poller = None
+        if _winapi is None:
+            self._poller = select.poll()
+            self._poller.register(connection.fileno(), select.POLLIN)
+
+    def poll(self, timeout: float) -> bool:
+        """Wait for at most `timeout` seconds for a message, or for the end of the connection.
+
+        Raises
+        ------
+        OSError
+            The connection has ended (Windows).
+        """
+        if self._poller is None:
+            return self._connection.poll(timeout)
+        return bool(self._poller.poll(timeout * 1000))
 
 
 class Sender:

@@ -83,6 +83,25 @@ def test_a_caller_who_does_not_ask_hears_no_progress(talkative):
     assert "progress" in _types(record, {"progress": True})
 
 
+@pytest.mark.parametrize("number", [1, shm.MOST_MARK])
+def test_a_client_that_looks_by_itself_is_not_told_the_start(talkative, number):
+    _call()
+    ((_, record),) = records.live(talkative)
+    (outbox := shm.Outbox()).reserve([((3,), np.dtype("uint8"))])
+    assert _types(record, {"id": number, "mark": outbox.handle}) == ["result"]
+    assert outbox.marked == number
+
+
+@pytest.mark.parametrize("more", [{"mark": "1/2:3:00"}, {"mark": 7}, {"id": 1 << 63}])
+def test_a_start_that_cannot_be_marked_is_told(talkative, more):
+    pid = _call().worker_pid
+    ((_, record),) = records.live(talkative)
+    (outbox := shm.Outbox()).reserve([((3,), np.dtype("uint8"))])
+    assert _types(record, {"mark": outbox.handle, **more}) == ["started", "result"]
+    assert outbox.marked == 0
+    assert _call().worker_pid == pid
+
+
 def _types(record, more):
     """Return the types of all messages that answer one call."""
     connection = wire.connect(record.address)

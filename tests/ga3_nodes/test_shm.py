@@ -87,6 +87,24 @@ def test_a_segment_that_is_gone_is_an_error_and_no_zeros():
         shm.Inbox().view(description)
 
 
+def test_a_mark_is_seen_by_the_maker_and_harms_no_array():
+    outbox, inbox = shm.Outbox(), shm.Inbox()
+    assert (outbox.handle, outbox.marked) == ("", 0)
+    description = _sent(np.arange(10), outbox)
+    for number in (1, shm.MOST_MARK):
+        inbox.mark(outbox.handle, number)
+        assert outbox.marked == number
+    np.testing.assert_array_equal(inbox.view(description), np.arange(10))
+    np.testing.assert_array_equal(shm.Inbox().view(description), np.arange(10))
+
+
+def test_a_segment_without_room_for_a_mark_is_refused():
+    place, _, token = _sent(np.arange(10), outbox := shm.Outbox())["segment"].rsplit(":", 2)
+    with pytest.raises(ProtocolError, match="too small"):
+        shm.Inbox().mark(f"{place}:17:{token}", 1)
+    del outbox
+
+
 def test_nothing_is_left_when_the_maker_is_killed():
     code = (
         "import sys, os, numpy as np\n"
