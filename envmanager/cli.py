@@ -7,16 +7,13 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from envmanager import applog, console
-from envmanager.commands import authoring, bench, images, machine, modules
+from envmanager import applog, console, failures
+from envmanager.commands import authoring, bench, images, machine, modules, weights
 from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
-from envmanager.data import fulldisk
 from envmanager.data.paths import data_folder
 from envmanager.environments import removal
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
@@ -43,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         failure = _cancelled(command)
     except Exception as error:
-        failure = _unexpected(error)
+        failure = failures.as_error(error)
     return _failed(failure, command, as_json)
 
 
@@ -105,7 +102,7 @@ def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
         exit_code = EXIT_USAGE
     else:
         exit_code = EXIT_CANCELLED if isinstance(error, Cancelled) else EXIT_FAILED
-        if _log():
+        if failures.log():
             applog.write_error(data_folder(), command, error)
     if as_json:
         with contextlib.suppress(console.OutputLost):
@@ -113,36 +110,6 @@ def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
     else:
         console.print_error(error)
     return exit_code
-
-
-def _log() -> str:
-    """Return where the log is; empty where there can be none: that must not hide the error."""
-    try:
-        return str(applog.path(data_folder()))
-    except (OSError, RuntimeError, GA3EnvError):  # RuntimeError: the user has no home
-        return ""
-
-
-def _unexpected(error: Exception) -> GA3EnvError:
-    """Wrap what the system refused, or a defect of ours; the log has the traceback."""
-    details = {"traceback": traceback.format_exc(), "log": _log()}
-    if fulldisk.is_full(error):
-        failure = fulldisk.failure(data_folder().root, Path(tempfile.gettempdir()))
-        failure.details |= details
-        return failure
-    if isinstance(error, OSError):
-        return GA3EnvError(
-            f"The system refused: {error}.",
-            "Check free space and permissions of the data folder.",
-            code="system",
-            details=details,
-        )
-    return GA3EnvError(
-        f"Unexpected {type(error).__name__}: {error}.",
-        "This is a defect of the app; please report it with the log.",
-        code="internal",
-        details=details,
-    )
 
 
 # ---- the parser ---------------------------------------------------------------------------------
@@ -197,6 +164,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    for group in (images, modules, authoring, machine, bench):
+    for group in (images, modules, weights, authoring, machine, bench):
         group.add_to(add)
     return parser

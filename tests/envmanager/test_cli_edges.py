@@ -139,8 +139,8 @@ def test_an_unexpected_error_without_a_log_is_told_all_the_same(monkeypatch, cap
     def refuse(data):
         raise cli.GA3EnvError("No log.")
 
-    monkeypatch.setattr(cli.applog, "path", refuse)
-    error = cli._unexpected(ValueError("x"))
+    monkeypatch.setattr(cli.failures.applog, "path", refuse)
+    error = cli.failures.as_error(ValueError("x"))
     assert error.code == "internal"
     assert cli._failed(error, "list", True) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "internal"

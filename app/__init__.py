@@ -1,0 +1,1 @@
+"""The desktop app: windows over the engine's public functions; the only user of Qt."""

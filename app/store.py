@@ -1,0 +1,117 @@
+"""What the pages show: a frozen snapshot of the engine's state, refreshed when anything changes.
+
+The command line, other users and NIS change the data folder too, so the folders that tell of a
+change are watched, and read again from time to time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
+
+from app.background import Background
+from envmanager.data.paths import DataFolder, data_folder
+from envmanager.environments import inventory
+from envmanager.environments.inventory import ModuleStatus
+from envmanager.errors import CatalogError, GA3EnvError, UnknownModule
+from envmanager.modules import catalog
+from envmanager.modules.catalog import Module
+from ga3_nodes import home
+
+_SETTLE_MS = 150  # several changes that come at once are read once
+_AGAIN_MS = 5000  # who uses a module is told by locks, which no watcher sees
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The modules at one moment.
+
+    Attributes
+    ----------
+    modules : tuple of ModuleStatus
+        Of every module of the catalog, and of installed ones without.
+    declarations : mapping of Module
+        Of the modules whose ``module.toml`` can be read, by name.
+    """
+
+    root: Path
+    modules: tuple[ModuleStatus, ...] = ()
+    declarations: Mapping[str, Module] = field(default_factory=dict)
+
+    def module(self, name: str) -> ModuleStatus | None:
+        """Return the status of one module."""
+        return next((status for status in self.modules if status.name == name), None)
+
+
+def read() -> Snapshot:
+    """Read the present state; not in the GUI thread."""
+    data = data_folder()
+    statuses = tuple(inventory.statuses(data))
+    declarations = {}
+    for status in statuses:
+        try:
+            declarations[status.name] = catalog.find(status.name, data)
+        except (CatalogError, UnknownModule):
+            continue  # its status tells the problem
+    return Snapshot(data.root, statuses, declarations)
+
+
+class Store(QObject):
+    """Holds the last snapshot; lives in the GUI thread."""
+
+    changed = Signal(object)  # Snapshot
+    failed = Signal(object)  # GA3EnvError: the state cannot be read
+
+    def __init__(self, background: Background, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.snapshot: Snapshot | None = None
+        self._background = background
+        self._watcher = QFileSystemWatcher(self)
+        self._watcher.directoryChanged.connect(self._soon)
+        self._watcher.fileChanged.connect(self._soon)
+        self._settling = QTimer(self, singleShot=True, interval=_SETTLE_MS)
+        self._settling.timeout.connect(self.refresh)
+        self._again = QTimer(self, interval=_AGAIN_MS)
+        self._again.timeout.connect(self.refresh)
+        background.tasks_changed.connect(self._soon)
+
+    def begin(self) -> None:
+        """Read for the first time, and from then on whenever something changes."""
+        self._again.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the state anew in the background."""
+        self._background.ask(
+            _read_and_places, self._take, self.failed.emit, owner=self, only_latest="snapshot"
+        )
+
+    def _soon(self) -> None:
+        if not self._settling.isActive():
+            self._settling.start()
+
+    def _take(self, answer: tuple[Snapshot, list[str]]) -> None:
+        snapshot, places = answer
+        known = {*self._watcher.directories(), *self._watcher.files()}
+        if new := [place for place in places if place not in known]:
+            self._watcher.addPaths(new)
+        if snapshot != self.snapshot:
+            self.snapshot = snapshot
+            self.changed.emit(snapshot)
+
+
+def _read_and_places() -> tuple[Snapshot, list[str]]:
+    return read(), _places(data_folder())
+
+
+def _places(data: DataFolder) -> list[str]:
+    """Return what tells of a change: the data folder and those of workers, weights and modules."""
+    places = [data.root, data.user_modules, data.root / "envs", data.root / "weights"]
+    try:
+        places.append(home.run_dir(data.root))
+    except GA3EnvError:
+        pass  # nobody has a worker there
+    return [str(place) for place in places if place.is_dir()]

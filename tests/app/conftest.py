@@ -1,0 +1,50 @@
+"""Fixtures of the app's tests: real widgets, the real engine, and nothing left at the end."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import pytest
+from PySide6.QtCore import QSettings
+from PySide6.QtWidgets import QApplication, QDialog, QMessageBox
+
+from app import application
+
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture(scope="session")
+def qapp_cls():
+    return QApplication
+
+
+@pytest.fixture(autouse=True)
+def own_settings(tmp_path, monkeypatch):
+    """Keep the window's place and the like out of the user's own settings."""
+    QSettings.setDefaultFormat(QSettings.Format.IniFormat)
+    folder = str(tmp_path / "qt settings")
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, folder)
+
+
+@pytest.fixture(autouse=True)
+def no_modal_boxes(monkeypatch):
+    """Fail where a modal box would stop everything."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a modal box was opened")
+
+    monkeypatch.setattr(QDialog, "exec", refuse)
+    for name in ("information", "warning", "critical", "question"):
+        monkeypatch.setattr(QMessageBox, name, refuse)
+
+
+@pytest.fixture
+def app(qtbot, data_folder):
+    """Return the running application on an empty data folder; its window is not shown yet."""
+    made = application.Application()
+    qtbot.addWidget(made.window)
+    yield made
+    made.shut_down()
+    made.window.close()
