@@ -26,6 +26,7 @@ from app.context import Context
 from app.pages.page import Page
 from app.store import Store
 from app.theme import SPACE, Theme
+from app.widgets import build
 from app.widgets.activity import Activity
 from app.widgets.message_bar import MessageBar
 from envmanager.errors import GA3EnvError
@@ -125,18 +126,18 @@ class MainWindow(QMainWindow):
         self.setCentralWidget(central)
 
     def _navigation(self) -> QFrame:
-        frame = QFrame(objectName="navigation", accessibleName="Pages")
+        frame = build.frame("navigation", "Pages")
         frame.setFixedWidth(_NAVIGATION_PX)
         layout = QVBoxLayout(frame)
         layout.setContentsMargins(SPACE, 2 * SPACE, SPACE, 2 * SPACE)
         layout.setSpacing(2)
         group = QButtonGroup(self)
         for number, entry in enumerate(PAGES, 1):
-            button = QToolButton(text=entry.title, checkable=True, accessibleName=entry.title)
+            button = build.tool(entry.title, tip=f"{entry.title} (Ctrl+{number})")
+            button.setText(entry.title)
+            button.setCheckable(True)
             button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            button.setIconSize(QSize(20, 20))
             button.setFixedWidth(_NAVIGATION_PX - 2 * SPACE)
-            button.setToolTip(f"{entry.title} (Ctrl+{number})")
             self.context.set_icon(button, entry.icon)
             button.clicked.connect(lambda _=False, key=entry.key: self.show_page(key))
             shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), self)

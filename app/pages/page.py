@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from app.context import Context
 from app.theme import SPACE
+from app.widgets import build
 
 
 class Page(QWidget):
@@ -29,13 +30,11 @@ class Page(QWidget):
         layout.setContentsMargins(3 * SPACE, 2 * SPACE, 3 * SPACE, 2 * SPACE)
         layout.setSpacing(SPACE + 4)
         self.head = QHBoxLayout()
-        name = QLabel(title, objectName="title")
-        self.head.addWidget(name)
+        self.head.addWidget(build.label(title, "title"))
         self.head.addStretch(1)
         layout.addLayout(self.head)
         if subtitle:
-            below = QLabel(subtitle, objectName="muted", wordWrap=True)
-            layout.addWidget(below)
+            layout.addWidget(build.label(subtitle, "muted", wrap=True))
         self.body = QVBoxLayout()
         self.body.setSpacing(SPACE + 4)
         layout.addLayout(self.body, 1)

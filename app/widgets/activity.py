@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QToolButton, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QProgressBar, QVBoxLayout
 
 from app import words
 from app.background import Task
 from app.context import Context
 from app.theme import SPACE
+from app.widgets import build
 
 _STEPS = 1000  # of a progress bar
 _BAR_PX = 220
@@ -23,12 +24,11 @@ class TaskRow(QFrame):
         super().__init__()
         self.task = task
         self._title = QLabel(task.title)
-        self._told = QLabel(objectName="muted")
-        self._bar = QProgressBar(textVisible=False)
+        self._told = build.label(style="muted")
+        self._bar = progress_bar()
         self._bar.setFixedWidth(_BAR_PX)
-        self.cancel = QToolButton(toolTip="Cancel", accessibleName=f"Cancel: {task.title}")
+        self.cancel = build.tool(f"Cancel: {task.title}", task.cancel)
         context.set_icon(self.cancel, "close", "muted")
-        self.cancel.clicked.connect(task.cancel)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(SPACE + 4)
@@ -49,7 +49,8 @@ class Activity(QFrame):
     """All tasks that are not over; hidden where there are none."""
 
     def __init__(self, context: Context) -> None:
-        super().__init__(objectName="activity")
+        super().__init__()
+        self.setObjectName("activity")
         self._context = context
         self._rows: dict[Task[Any], TaskRow] = {}
         self._layout = QVBoxLayout(self)
@@ -69,6 +70,13 @@ class Activity(QFrame):
                 self._rows[task] = TaskRow(task, self._context)
                 self._layout.addWidget(self._rows[task])
         self.setVisible(bool(self._rows))
+
+
+def progress_bar() -> QProgressBar:
+    """Return a progress bar without a text of its own."""
+    bar = QProgressBar()
+    bar.setTextVisible(False)
+    return bar
 
 
 def show_progress(bar: QProgressBar, task: Task[Any]) -> None:

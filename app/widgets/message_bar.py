@@ -12,21 +12,17 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPlainTextEdit,
-    QPushButton,
     QSizePolicy,
-    QToolButton,
     QVBoxLayout,
 )
 
 from app.context import Context
 from app.theme import SPACE
+from app.widgets import build
 from envmanager.errors import GA3EnvError
 
 _DRAWINGS = {"info": "info", "success": "ok", "warning": "warning", "danger": "error"}
 _COLORS = {"info": "accent"}  # the others have the name of their tone
-_SELECTABLE = (
-    Qt.TextInteractionFlag.TextSelectableByMouse | Qt.TextInteractionFlag.TextSelectableByKeyboard
-)
 _DETAILS_PX = 180
 
 
@@ -34,26 +30,24 @@ class MessageBar(QFrame):
     """One message at a time; hidden where there is none."""
 
     def __init__(self, context: Context) -> None:
-        super().__init__(objectName="message")
+        super().__init__()
+        self.setObjectName("message")
         self._context = context
         self._picture = QLabel()
-        self._text = QLabel(wordWrap=True, textInteractionFlags=_SELECTABLE)
+        self._text = build.label(wrap=True, selectable=True)
         self._text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self._action = QPushButton()
-        self._fold = QPushButton("Details", checkable=True)
-        self._fold.setProperty("role", "quiet")
-        self._copy = QPushButton("Copy details")
-        self._copy.setProperty("role", "quiet")
-        self._close = QToolButton(toolTip="Close", accessibleName="Close the message")
+        self._action = build.button("", self._act)
+        self._fold = build.button("Details", role="quiet", checkable=True)
+        self._copy = build.button("Copy details", self._copy_details, role="quiet")
+        self._close = build.tool("Close the message", self.hide)
         context.set_icon(self._close, "close", "muted")
-        self._details = QPlainTextEdit(readOnly=True, accessibleName="Details of the error")
+        self._details = QPlainTextEdit()
+        self._details.setReadOnly(True)
+        self._details.setAccessibleName("Details of the error")
         self._details.setMaximumHeight(_DETAILS_PX)
         self._run: Callable[[], object] | None = None
         self._lay_out()
         self._fold.toggled.connect(self._details.setVisible)
-        self._copy.clicked.connect(self._copy_details)
-        self._close.clicked.connect(self.hide)
-        self._action.clicked.connect(self._act)
         self.hide()
 
     def _lay_out(self) -> None:
@@ -83,8 +77,7 @@ class MessageBar(QFrame):
         run: Callable[[], object] | None = None,
     ) -> None:
         """Show a message in the place of the last one."""
-        self.setProperty("tone", tone)
-        self.style().polish(self)
+        build.set_tone(self, tone)
         self._context.set_picture(self._picture, _DRAWINGS[tone], _COLORS.get(tone, tone))
         self._text.setText(text)
         self._details.setPlainText(details)

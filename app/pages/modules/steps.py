@@ -1,0 +1,62 @@
+"""What can be done with a module in its present state, and which of it is the right next step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from envmanager.environments.inventory import ModuleStatus
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to do with a module: a stable `key`, what the button says, and its drawing."""
+
+    key: str
+    title: str
+    icon: str
+    help: str = ""
+
+
+INSTALL = Step("install", "Install", "download", "Make the environment and test it")
+UPDATE = Step("update", "Update", "update", "Publish a newer version; the present one is kept")
+VERIFY = Step("verify", "Verify", "verify", "Check every file, the imports and the tests")
+REPAIR = Step("repair", "Repair", "repair", "Build anew what is damaged")
+ROLLBACK = Step("rollback", "Roll back", "rollback", "Go back to the version before")
+SELFTEST = Step("selftest", "Test", "test", "Run the module's own tests")
+WEIGHTS = Step("weights", "Weights", "weights", "Download, import and remove model weights")
+GET_WEIGHTS = Step("weights", "Get weights", "weights", "Download what the module computes with")
+TRY = Step("try", "Try it", "try", "Segment an image of yours")
+NODE = Step("node", "Make GA3 node", "node", "Get the script for NIS-Elements")
+FOLDER = Step("folder", "Open folder", "folder", "Show the environment's files")
+LOG = Step("log", "Show log", "log", "What the worker and the engine wrote")
+REMOVE = Step("remove", "Remove", "remove", "Delete the environment")
+KEEP = Step("keep", "Keep it", "rollback", "Do not remove it once it is free")
+
+_NEXT = {
+    "not_installed": INSTALL,
+    "ready": TRY,
+    "update_available": UPDATE,
+    "weights_missing": GET_WEIGHTS,
+    "broken": REPAIR,
+    "removing": KEEP,
+}
+
+
+def next_step(status: ModuleStatus) -> Step | None:
+    """Return the right next step; None while somebody changes the module."""
+    if status.busy:
+        return None
+    if status.state == "broken" and status.generation is None:
+        return INSTALL  # there is nothing left to repair
+    return _NEXT.get(status.state)
+
+
+def menu(status: ModuleStatus) -> list[list[Step]]:
+    """Return the other things to do, in groups, as a menu shows them."""
+    if status.generation is None:
+        return [[INSTALL]] + ([[WEIGHTS]] if status.weights else [])
+    use = [TRY, NODE] + ([WEIGHTS] if status.weights else [])
+    care = [UPDATE, VERIFY, REPAIR, SELFTEST]
+    if len(status.generations) > 1:
+        care.insert(3, ROLLBACK)
+    return [use, care, [FOLDER, LOG], [REMOVE]]

@@ -1,0 +1,154 @@
+"""What the page's steps do: each is a call of the engine, as the command line makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.background import Work
+from envmanager import applog
+from envmanager.data import settings
+from envmanager.data.paths import data_folder
+from envmanager.environments import planning, removal
+from envmanager.environments.building import Wish
+from envmanager.environments.health import Problem
+from envmanager.environments.lifecycle import Environments, Installed, Repaired, UpdatePlan
+from envmanager.environments.planning import InstallPlan
+from envmanager.errors import ToolFailed
+from envmanager.events import CancelToken, Report, Stage
+from envmanager.modules import catalog
+from envmanager.moving import relocation
+from envmanager.weights import importing, upkeep
+from envmanager.weights.getting import Getter
+from envmanager.weights.store import Store
+
+
+def engine() -> Environments:
+    """Return the engine on the present data folder and settings."""
+    relocation.settle()
+    data = data_folder()
+    return Environments(data, settings.load(data.settings))
+
+
+def logged(work: Callable[[Environments, Report, CancelToken], Any]) -> Work[Any]:
+    """Give a piece of work the engine, and write its news to the log as well."""
+
+    def run(report: Report, cancel: CancelToken) -> Any:
+        return work(engine(), applog.also(data_folder(), report), cancel)
+
+    return run
+
+
+def plan_install(name: str, backend: str = "") -> InstallPlan:
+    """Return what an install would fetch and take."""
+    found = engine()
+    return planning.install(found.data, found.settings, name, wish=Wish("", backend))
+
+
+def plan_update(name: str) -> UpdatePlan:
+    """Return what an update would change."""
+    return engine().plan_update(name)
+
+
+def install(name: str, *, backend: str = "", weights: bool = False) -> Work[Installed]:
+    """Install a module, and where asked for download its usual weights."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Installed:
+        done = found.install(name, backend=backend, report=report, cancel=cancel)
+        if weights:
+            store = _store(name)
+            _get(found, store, store.missing(), report, cancel)
+        return done
+
+    return logged(run)
+
+
+def update(name: str) -> Work[Installed]:
+    """Publish a newer version."""
+    return logged(lambda found, report, cancel: found.update(name, report=report, cancel=cancel))
+
+
+def verify(name: str) -> Work[list[Problem]]:
+    """Check every file, the imports and the tests."""
+    return logged(lambda found, report, cancel: found.verify(name, report=report, cancel=cancel))
+
+
+def repair(name: str) -> Work[Repaired]:
+    """Verify, and build anew what is damaged."""
+    return logged(lambda found, report, cancel: found.repair(name, report=report, cancel=cancel))
+
+
+def rollback(name: str, to: int | None = None) -> Work[Installed]:
+    """Publish an older generation again."""
+    return logged(
+        lambda found, report, cancel: found.rollback(name, to, report=report, cancel=cancel)
+    )
+
+
+def selftest(name: str) -> Work[str]:
+    """Run the module's own tests; return what they printed."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> str:
+        report(Stage("self-test", "Testing the module"))
+        finished = found.selftest(name, cancel=cancel)
+        output = (finished.stdout + finished.stderr).strip()
+        if finished.exit_code:
+            raise ToolFailed(
+                f"The self-test of {name} failed: {output.splitlines()[-1] if output else ''}",
+                "Verify the module; repair it where something is damaged.",
+                details={"output": output},
+            )
+        return output
+
+    return logged(run)
+
+
+def remove(name: str, *, when_free: bool = False) -> Work[removal.Removal]:
+    """Delete the environment, now or as soon as nobody uses it; the weights stay."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> removal.Removal:
+        report(Stage("remove", "Removing the environment"))
+        if when_free:
+            return found.remove_when_free(name)
+        return removal.Removal(name, found.remove(name), [])
+
+    return logged(run)
+
+
+def keep(name: str) -> None:
+    """Take back the wish to remove a module once it is free."""
+    removal.keep(data_folder(), name)
+
+
+def get_weights(name: str, sets: Sequence[str]) -> Work[int]:
+    """Download sets of weights; return their number."""
+    return logged(lambda found, report, cancel: _get(found, _store(name), sets, report, cancel))
+
+
+def add_weights(name: str, source: Path, as_name: str, note: str) -> Work[str]:
+    """Import a file or folder as a set of weights; return its name."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> str:
+        added = importing.add(
+            _store(name), source, as_name, note=note, report=report, cancel=cancel
+        )
+        return added.name
+
+    return logged(run)
+
+
+def remove_weights(name: str, set_name: str) -> int:
+    """Delete a set of weights; return the bytes that are free again."""
+    return upkeep.remove(_store(name), set_name)
+
+
+def _get(
+    found: Environments, store: Store, sets: Sequence[str], report: Report, cancel: CancelToken
+) -> int:
+    return len(Getter(store, found.settings, report, cancel).get(list(sets)))
+
+
+def _store(name: str) -> Store:
+    data = data_folder()
+    return Store(data, catalog.find(name, data))
