@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from app.single import SingleInstance
 from app.store import Store
 from app.theme import Theme
 from app.window import MainWindow
+from envmanager.errors import GA3EnvError
 from ga3_nodes import __version__
 
 NAME = "GA3 Environment Manager"
@@ -57,6 +59,23 @@ class Application:
     def shut_down(self) -> None:
         """End all work; the workers of modules live on."""
         self.background.shut_down()
+
+
+def check_display() -> None:
+    """Refuse to start where there is no screen: Qt would end the process without a word.
+
+    Raises
+    ------
+    GA3EnvError
+        What to do instead.
+    """
+    screens = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
+        raise GA3EnvError(
+            "There is no screen to show the app on.",
+            "Everything works on the command line too: ./run --help",
+            code="no_display",
+        )
 
 
 def run(arguments: Sequence[str]) -> int:

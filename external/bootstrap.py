@@ -28,6 +28,7 @@ LOCKS = {
     "app": [ROOT / "requirements.lock"],
     "test": [ROOT / "requirements-test.lock", ROOT / "requirements.lock"],
 }
+DESKTOP = {"app": "app", "screenshots": "app.screenshots"}  # without an argument: the app
 SCHEMA = "1"  # of the stamps: a change makes every environment build anew
 SCRATCH = ".setup-"  # how our temporary folders in external/UV begin
 BY_HAND = "or put the program uv {version} for this system into external/UV yourself."
@@ -443,7 +444,9 @@ def launch(command: list[str], folder: Path | None = None) -> int:
 def command_for(args: list[str]) -> tuple[list[str], Path | None]:
     """Give what to start and where: the app in the user's folder, its tests in the project's."""
     python = str(VENV_PYTHON)
-    if args[:1] != ["test"]:
+    if not args or args[0] in DESKTOP:
+        return [python, "-P", "-m", DESKTOP[args[0]] if args else "app", *args[1:]], None
+    if args[0] != "test":
         return [python, "-P", "-m", "envmanager", *args], None  # -P: import nothing from the cwd
     rest = [arg for arg in args[1:] if arg != "--windows"]
     if "--windows" in args:

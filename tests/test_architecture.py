@@ -12,7 +12,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 STDLIB = set(sys.stdlib_module_names)
-PACKAGES = ("ga3_nodes", "envmanager")
+PACKAGES = ("ga3_nodes", "envmanager", "app")
 # Where a question to the name of the operating system is right, and why.
 ASKS_FOR_THE_SYSTEM = {
     "ga3_nodes/home.py": "the places of data folders, and Windows's logon sessions",
@@ -29,6 +29,7 @@ ASKS_FOR_THE_SYSTEM = {
     "envmanager/data/config.py": "run or run.cmd",
     "envmanager/machine/windows.py": "registry, volumes and program versions of Windows",
     "envmanager/machine/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
+    "app/application.py": "a screen that may be missing on Linux",
     "envmanager/machine/nodehost.py": "a node's interpreter is a full Python folder on Windows",
 }
 STARTS_PROCESSES = {
@@ -39,8 +40,9 @@ STARTS_PROCESSES = {
 }
 # The engine from its ground up: each part may import those before it.
 LAYERS = """
-    errors events processes data workers uv machine packages modules disk environments moving
-    doctor images segmentation nodes demo applog console commands cli __main__
+    errors events processes data reading fetching workers uv machine packages modules weights disk
+    environments moving
+    doctor images segmentation nodes demo samples applog failures console commands cli __main__
 """.split()
 LONG_FILE, LONG_FUNCTION = 500, 40
 
@@ -83,6 +85,16 @@ def test_node_code_imports_the_standard_library_and_numpy_only():
 def test_the_engine_knows_nothing_of_the_app_or_qt():
     for path in _sources("envmanager"):
         assert not _top(_imports(_tree(path))) & {"app", "PySide6", "qtpy"}, _name(path)
+
+
+def test_the_app_owns_threads_in_one_file():
+    making = {"threading", "concurrent", "multiprocessing", "asyncio"}
+    for path in _sources("app"):
+        names = _imports(_tree(path))
+        qt = {name for name in ("QThread", "QThreadPool", "QRunnable") if name in path.read_text()}
+        if path.name != "background.py":
+            assert not _top(names) & making, _name(path)
+            assert not qt, _name(path)
 
 
 def test_a_client_does_not_load_the_host_and_a_worker_does_not_load_the_client():
@@ -128,7 +140,7 @@ def test_processes_are_started_in_few_places():
 
 
 def test_nothing_is_unpickled_from_our_wire():
-    for path in _sources(*PACKAGES):
+    for path in _sources("ga3_nodes", "envmanager"):
         if "standin" in path.parts:
             continue  # follows the vendor's protocol
         text = path.read_text("utf-8")

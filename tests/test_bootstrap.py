@@ -29,7 +29,7 @@ VERSION = tomllib.loads((PROJECT / "external/tools.toml").read_text("utf-8"))["u
 PLATFORMS = {"windows-x86_64", "linux-x86_64", "linux-aarch64", "macos-arm64", "macos-x86_64"}
 MAIN = """
 import json, os, sys, tiny
-print(json.dumps({"args": sys.argv[1:], "cwd": os.getcwd(), "tiny": tiny.__file__,
+print(json.dumps({"program": __spec__.name, "args": sys.argv[1:], "cwd": os.getcwd(), "tiny": tiny.__file__,
                   "path": sys.path, "env": dict(os.environ)}))
 sys.exit(7)
 """
@@ -88,14 +88,16 @@ class Copy:
         self.home = root.parent / "home"
         self.home.mkdir()
         (root / "external" / "UV").mkdir(parents=True)
-        (root / "envmanager").mkdir()
         for name in ("run", "run.cmd", "external/bootstrap.py"):
             shutil.copy(PROJECT / name, root / name)
         self.pin(hashes["uv"], hashes["binary"])
         self.lock("app", tiny="1.0")
         self.lock("test", tiny="1.0", pytest="1.0")
-        (root / "envmanager" / "__init__.py").touch()
-        (root / "envmanager" / "__main__.py").write_text(MAIN)
+        for package in ("app", "envmanager"):
+            (root / package).mkdir()
+            (root / package / "__init__.py").touch()
+            (root / package / "__main__.py").write_text(MAIN)
+        (root / "app" / "screenshots.py").write_text(MAIN)
         self.env = self.environment()
 
     def environment(self):
@@ -208,6 +210,21 @@ def test_fresh_copy_sets_itself_up_then_is_silent(copy):
 
     seen, said = copy.works("x")
     assert (seen["args"], said) == (["x"], "")
+
+
+@pytest.mark.windows
+@pytest.mark.parametrize(
+    ("words", "program", "left"),
+    [
+        ((), "app.__main__", []),
+        (("app", "a.tif"), "app.__main__", ["a.tif"]),
+        (("screenshots", "out"), "app.screenshots", ["out"]),
+        (("list",), "envmanager.__main__", ["list"]),
+    ],
+)
+def test_the_first_word_says_which_program(ready, words, program, left):
+    seen, _ = ready.works(*words)
+    assert (seen["program"], seen["args"]) == (program, left)
 
 
 def test_what_nis_and_conda_set_does_not_matter(ready, tmp_path):
@@ -493,7 +510,7 @@ def test_real_fetch_with_an_empty_home(copy):
     copy.env["UV_CACHE_DIR"] = str(copy.home / "cache")
     if WINDOWS and "SSL_CERT_FILE" in os.environ:  # of the bench; its pip knows no other
         copy.env["PIP_CERT"] = os.environ["SSL_CERT_FILE"]
-    seen, said = copy.works()
+    seen, said = copy.works("list")
     assert "toolz" in seen["tiny"]
     assert "Getting uv" in said
-    assert copy.works()[1] == ""
+    assert copy.works("list")[1] == ""
