@@ -42,7 +42,8 @@ class Canvas(QWidget):
     hovered = Signal(object)  # (y, x) of the pixel under the mouse, or None
 
     def __init__(self, theme: Theme) -> None:
-        super().__init__(accessibleName="Image")
+        super().__init__()
+        self.setAccessibleName("Image")
         self._theme = theme
         self._layers: list[Layer] = []
         self._dragged: QPointF | None = None

@@ -13,11 +13,9 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QListWidget,
     QListWidgetItem,
     QMenu,
-    QPushButton,
     QVBoxLayout,
     QWidget,
 )
@@ -28,6 +26,7 @@ from app.viewer.coloring import Color, Shade
 from app.viewer.display import COLORS, Display
 from app.viewer.histogram import Histogram
 from app.viewer.statistics import AUTO, Statistics
+from app.widgets import build
 
 _LIST_PX = 148
 _FIELD_PX = 76
@@ -41,11 +40,13 @@ class ContrastBar(QFrame):
     changed = Signal(object)  # Display, by the user
 
     def __init__(self, context: Context) -> None:
-        super().__init__(objectName="panel")
+        super().__init__()
+        self.setObjectName("panel")
         self._context = context
         self.display = Display()
         self._statistics: Sequence[Statistics] = ()
-        self.channels = QListWidget(accessibleName="Channels")
+        self.channels = QListWidget()
+        self.channels.setAccessibleName("Channels")
         self.channels.setToolTip("Tick the channels to show; choose one to set its contrast")
         self.channels.setIconSize(QSize(_SWATCH_PX, _SWATCH_PX))
         self.channels.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -58,9 +59,11 @@ class ContrastBar(QFrame):
             _percent("Lower percentile", AUTO[0]),
             _percent("Upper percentile", AUTO[1]),
         )
-        self.auto = QPushButton("Auto", toolTip="Set the contrast by these percentiles")
-        self.full = QPushButton("Full range", toolTip="From the darkest to the brightest pixel")
-        self.color = QPushButton("Colour", toolTip="Colour of the chosen channel")
+        self.auto = build.button("Auto", self._auto, tip="Set the contrast by these percentiles")
+        self.full = build.button(
+            "Full range", self._full, tip="From the darkest to the brightest pixel"
+        )
+        self.color = build.button("Colour", tip="Colour of the chosen channel")
         self._lay_out()
         self._connect()
         self.setEnabled(False)
@@ -93,10 +96,10 @@ class ContrastBar(QFrame):
         fields = QGridLayout()
         fields.setHorizontalSpacing(SPACE)
         fields.setVerticalSpacing(SPACE // 2)
-        fields.addWidget(QLabel("Range", objectName="muted"), 0, 0)
+        fields.addWidget(build.label("Range", "muted"), 0, 0)
         fields.addWidget(self.low, 0, 1)
         fields.addWidget(self.high, 0, 2)
-        fields.addWidget(QLabel("Percentiles", objectName="muted"), 1, 0)
+        fields.addWidget(build.label("Percentiles", "muted"), 1, 0)
         fields.addWidget(self.percentiles[0], 1, 1)
         fields.addWidget(self.percentiles[1], 1, 2)
         for column_number, button in enumerate((self.color, self.auto, self.full)):
@@ -117,13 +120,11 @@ class ContrastBar(QFrame):
         self.high.editingFinished.connect(self._take_fields)
         for field in self.percentiles:
             field.editingFinished.connect(self._auto)
-        self.auto.clicked.connect(self._auto)
-        self.full.clicked.connect(self._full)
         menu = QMenu(self.color)
         for name, color in COLORS.items():
             action = menu.addAction(_swatch(color), name)
-            action.setData(color)
-        menu.triggered.connect(lambda action: self._set_color(action.data()))
+            action.setData(name)
+        menu.triggered.connect(lambda action: self._set_color(COLORS[action.data()]))
         self.color.setMenu(menu)
 
     # ---- showing --------------------------------------------------------------------------------
@@ -208,12 +209,15 @@ class ContrastBar(QFrame):
 
     def _set_color(self, color: Color) -> None:
         if shade := self._shade():
-            self._change(replace(shade, color=tuple(color)))
+            self._change(replace(shade, color=color))
             self.channels.currentItem().setIcon(_swatch(color))
 
 
 def _field(name: str) -> QDoubleSpinBox:
-    field = QDoubleSpinBox(accessibleName=name, toolTip=name, keyboardTracking=False)
+    field = QDoubleSpinBox()
+    field.setAccessibleName(name)
+    field.setToolTip(name)
+    field.setKeyboardTracking(False)
     field.setRange(-1e12, 1e12)
     field.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
     field.setFixedWidth(_FIELD_PX)

@@ -28,7 +28,7 @@ class Histogram(QWidget):
         self._limits = (0.0, 1.0)
         self._color = QColor()
         self._plot = _Plot(self)
-        self.slider = QRangeSlider(Qt.Orientation.Horizontal)
+        self.slider = QRangeSlider(Qt.Orientation.Horizontal)  # type: ignore[no-untyped-call]
         self.slider.setAccessibleName("Contrast: black and full colour")
         self.slider.setToolTip("What is shown black, and what in full colour")
         self.slider.setRange(0, _STEPS)
@@ -115,7 +115,8 @@ class Histogram(QWidget):
 
 class _Plot(QWidget):
     def __init__(self, histogram: Histogram) -> None:
-        super().__init__(histogram, accessibleName="Histogram")
+        super().__init__(histogram)
+        self.setAccessibleName("Histogram")
         self._histogram = histogram
         self.setMinimumHeight(_HEIGHT_PX)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)

@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QWidget
 
 from app.theme import SPACE
+from app.widgets import build
 
 _WORDS = {"t": "Time", "z": "Slice", "p": "Position"}
 
@@ -20,7 +21,7 @@ class PlaceSliders(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2 * SPACE)
-        self._axes = {key: _Axis(word) for key, word in _WORDS.items()}
+        self._axes: dict[str, _Axis] = {key: _Axis(word) for key, word in _WORDS.items()}
         for axis in self._axes.values():
             layout.addWidget(axis, 1)
             axis.slider.valueChanged.connect(self.moved)
@@ -50,11 +51,14 @@ class PlaceSliders(QWidget):
 class _Axis(QWidget):
     def __init__(self, word: str) -> None:
         super().__init__()
-        self.slider = QSlider(Qt.Orientation.Horizontal, accessibleName=word)
-        self.slider.setRange(1, 1)
-        self.number = QSpinBox(accessibleName=word, minimum=1, maximum=1, keyboardTracking=False)
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.number = QSpinBox()
+        for widget in (self.slider, self.number):
+            widget.setAccessibleName(word)
+            widget.setRange(1, 1)
+        self.number.setKeyboardTracking(False)
         self.number.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-        self._of = QLabel(objectName="muted")
+        self._of = build.label(style="muted")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(SPACE)

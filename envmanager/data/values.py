@@ -35,6 +35,10 @@ class Kind:
         a value is set, not when it is read: a USB stick that is not plugged in is no damage.
     item : Kind, optional
         The kind of a list's items.
+    options : tuple of str
+        All values of a choice, for forms.
+    limits : (int, int), optional
+        The least and the highest number, for forms.
     """
 
     takes: str
@@ -42,6 +46,8 @@ class Kind:
     parse: Callable[[Sequence[str]], Any] = " ".join
     look: Callable[[Any], str] = lambda value: ""
     item: Kind | None = None
+    options: tuple[str, ...] = ()
+    limits: tuple[int, int] | None = None
 
 
 def flag() -> Kind:
@@ -68,12 +74,14 @@ def number(low: int, high: int, unit: str = "") -> Kind:
         text = " ".join(given)
         return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
 
-    return Kind(f"a whole number from {low} to {high}{unit}", check, parse)
+    takes = f"a whole number from {low} to {high}{unit}"
+    return Kind(takes, check, parse, limits=(low, high))
 
 
 def choice(*options: str) -> Kind:
     """Take one of a few words."""
-    return Kind(f"one of {', '.join(options)}", lambda value: _require(value in options, value))
+    takes = f"one of {', '.join(options)}"
+    return Kind(takes, lambda value: _require(value in options, value), options=options)
 
 
 def url(schemes: Sequence[str] = ("http", "https", "file"), *, folder: bool = False) -> Kind:
