@@ -105,7 +105,7 @@ def _moving(bar: Progress) -> events.Report:
         match event:
             case events.Stage(_, title):
                 bar.reset(task, description=title, total=None, figures="")
-            case events.Progress(done, total):
+            case events.Progress(done, total) | events.Items(done, total):
                 bar.update(task, completed=done, total=total or None, figures=figures(event))
             case events.Notice(text):
                 bar.console.print(Text.assemble(("notice: ", "bold yellow"), text))
@@ -126,16 +126,16 @@ class _Lines:
             case events.Stage(_, title):
                 self._tenths = 0
                 self._print(f"{title} ...")
-            case events.Progress(done, total) if done and self._is_due(event):
-                self._tenths = 10 * done // total if total else 0
+            case events.Progress(done) | events.Items(done) if done and self._is_due(event):
+                self._tenths = _tenths(event)
                 self._print(f"  {figures(event)}")
             case events.Notice(text):
                 self._print(f"notice: {text}")
 
-    def _is_due(self, progress: events.Progress) -> bool:
+    def _is_due(self, progress: events.Progress | events.Items) -> bool:
         """Tell whether another tenth is done, or nothing was said for long."""
         waited = time.monotonic() - self._last
-        further = progress.total and 10 * progress.done // progress.total > self._tenths
+        further = _tenths(progress) > self._tenths
         return waited >= (_LINES_S if further else _SILENCE_S)
 
     def _print(self, text: str) -> None:
@@ -144,8 +144,15 @@ class _Lines:
             print(text, file=sys.stderr, flush=True)
 
 
-def figures(progress: events.Progress) -> str:
-    """Return bytes, rate and remaining time for people, as far as they are known."""
+def _tenths(progress: events.Progress | events.Items) -> int:
+    return int(10 * progress.done / progress.total) if progress.total else 0
+
+
+def figures(progress: events.Progress | events.Items) -> str:
+    """Return what is done, rate and remaining time for people, as far as they are known."""
+    if isinstance(progress, events.Items):
+        count = f"{int(progress.done)} of {progress.total}"
+        return f"{count}, {progress.text}" if progress.text else count
     done, total = progress.done, progress.total
     parts = [_share(done, total) if total else size(done) if done else ""]
     if progress.bytes_per_s:

@@ -33,6 +33,18 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Items:
+    """How far the present stage is, in things such as images.
+
+    `done` counts the part of the next one too, of which `text` tells more.
+    """
+
+    done: float
+    total: int
+    text: str = ""
+
+
+@dataclass(frozen=True)
 class LogLine:
     """A line of a tool's output, for the log."""
 
@@ -46,7 +58,7 @@ class Notice:
     text: str
 
 
-Event = Stage | Progress | LogLine | Notice
+Event = Stage | Progress | Items | LogLine | Notice
 Report = Callable[[Event], None]
 
 

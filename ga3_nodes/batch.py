@@ -6,13 +6,14 @@ A batch has a connection of its own, so that the caller may do other calls betwe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 
 from ga3_nodes import connecting, home, wire
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed, WorkerTimeout
 from ga3_nodes.link import Link
-from ga3_nodes.results import Array, Result
+from ga3_nodes.results import Array, Inputs, Result
+from ga3_nodes.running import Progress
 from ga3_nodes.waiting import Patience
 
 _TRIES = 5
@@ -34,31 +35,44 @@ class Batch:
     ----------
     message : dict
         The call, without its arrays.
+    patience : callable
+        Gives the patience for the next image.
+    progress : callable, optional
+        Is told the progress of the oldest call, while its result is waited for.
     """
 
-    def __init__(self, entry: home.ModuleEntry, message: wire.Message, patience: Patience) -> None:
+    def __init__(
+        self,
+        entry: home.ModuleEntry,
+        message: wire.Message,
+        patience: Callable[[], Patience],
+        progress: Progress | None = None,
+    ) -> None:
         self._entry = entry
         self._message = message
         self._patience = patience
+        self._progress = progress
         self._link: Link | None = None
         self._under_way: deque[_Item] = deque()
 
-    def run(self, images: Iterable[Mapping[str, Array]]) -> Iterator[Result | GA3EnvError]:
+    def run(
+        self, images: Iterable[Mapping[str, Array]]
+    ) -> Generator[Result | GA3EnvError, None, None]:
         """Give for each image, in their order, the result or the error of its call.
 
         Raises
         ------
         Cancelled
             The caller has cancelled.
-        NotInstalled, WorkerStartFailed
+        NotInstalled, WorkerStartFailed, WorkerTimeout
             There is no worker to be had.
         """
         try:
             for arrays in images:
-                if len(self._under_way) >= self._open().slots:
+                if len(self._under_way) >= self._open(self._patience()).slots:
                     yield self._next()
                 self._under_way.append(_Item(arrays))
-                self._submit(len(self._under_way))
+                self._submit(len(self._under_way), self._patience())
             while self._under_way:
                 yield self._next()
         finally:
@@ -66,29 +80,39 @@ class Batch:
 
     def close(self) -> None:
         """Give up what is under way."""
-        if self._link:
+        if self._link is None or self._link.connection.closed:
+            return
+        if self._under_way:
             self._link.close()
+        else:
+            connecting.give_back(self._link)
 
-    def _open(self) -> Link:
+    def _open(self, patience: Patience) -> Link:
         """Return the connection; on a new one what was under way must be handed over anew."""
         if self._link is None or self._link.connection.closed:
-            self._link = connecting.own_link(self._entry, self._patience)
+            self._link = connecting.lent_link(self._entry, patience)
             self._link.widen()
             for item in self._under_way:
                 item.number = None
         return self._link
 
-    def _submit(self, count: int) -> None:
+    def _submit(self, count: int, patience: Patience) -> None:
         """Hand over what is not yet, of the oldest `count`, in their order."""
-        link = self._open()
+        link = self._open(patience)
         for item in list(self._under_way)[:count]:
             if item.number is None and item.error is None:
                 try:
-                    item.number = link.submit(self._message, item.arrays)
+                    item.number = self._hand_over(link, item.arrays)
                 except wire.ConnectionLost:
                     return  # seen again when its result is waited for
                 except BadInput as error:
                     item.error = error
+
+    def _hand_over(self, link: Link, arrays: Mapping[str, Array]) -> int:
+        message = self._message
+        if isinstance(arrays, Inputs):
+            message = {**message, "axes": dict(arrays.axes)}
+        return link.submit(message, arrays, wants_progress=self._progress is not None)
 
     def _next(self) -> Result | GA3EnvError:
         """Wait for the oldest call that is under way."""
@@ -97,18 +121,24 @@ class Batch:
         return outcome
 
     def _outcome(self, item: _Item) -> Result | GA3EnvError:
+        patience = self._patience()
         for _ in range(_TRIES):
-            link = self._open()
+            link = self._open(patience)
             # Alone on a new worker: the one behind may be what ended the last one.
-            self._submit(1)
+            self._submit(1, patience)
             if item.error:
                 return item.error
             if item.number is None:
                 continue
             try:
-                return link.collect(item.number, self._patience)
-            except (wire.ConnectionLost, WorkerTimeout):
-                link.close()  # it ended before this call, or waited too long for us
+                return link.collect(item.number, patience, self._progress)
+            except wire.ConnectionLost:
+                link.close()  # it ended before this call
+            except WorkerTimeout as error:
+                link.close()  # with this call, those behind it were given up
+                if patience.exhausted():
+                    return error
+                # Else the worker has waited too long for us.
             except Cancelled:
                 raise
             except GA3EnvError as error:

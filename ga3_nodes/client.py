@@ -14,20 +14,31 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ga3_nodes import home, params, waiting
+from ga3_nodes import home, params, waiting, weights
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed
-from ga3_nodes.results import Array, Result
+from ga3_nodes.results import Array, Inputs, Result
 from ga3_nodes.running import Progress, Running
 from ga3_nodes.waiting import Patience
 
 if TYPE_CHECKING:
     from ga3_nodes.records import WorkerRecord
 
-__all__ = ["Array", "Result", "call", "call_many", "close", "prewarm", "start", "status", "stop"]
+__all__ = [
+    "Array",
+    "Inputs",
+    "Result",
+    "call",
+    "call_many",
+    "close",
+    "prewarm",
+    "start",
+    "status",
+    "stop",
+]
 
 MANAGER = "manager"  # the program's name for questions that are not calls
 _KEEP_FILES = "GA3ENV_KEEP_FILES"
@@ -73,6 +84,8 @@ def call(
         There is no usable environment.
     BadInput
         An input or a parameter is refused.
+    WeightsMissing
+        The weights that a parameter names are not downloaded; no worker was started.
     ModuleFailed
         The function failed; the details hold the remote traceback.
     WorkerStartFailed, WorkerCrashed, WorkerTimeout, Cancelled
@@ -97,32 +110,53 @@ def call_many(
     parameters: Mapping[str, Any] | None = None,
     *,
     axes: Mapping[str, str] | None = None,
+    timeout: float | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> Iterator[Result | GA3EnvError]:
+    progress: Progress | None = None,
+) -> Generator[Result | GA3EnvError, None, None]:
     """Call `function` for each of `images`, which are mappings as `call` takes them.
 
-    While an image is computed, the next one is taken from `images` and handed over.
+    While an image is computed, the next one is taken from `images` and handed over; at most three
+    are held at once.
+
+    Parameters
+    ----------
+    axes : mapping of str, optional
+        As for `call`, for those of the images that are not `Inputs` with axes of their own.
+    timeout : float, optional
+        Seconds until an image is given up, from when it is waited for.
+    progress : callable, optional
+        As for `call`: of the image whose result comes next.
 
     Returns
     -------
-    iterator
+    generator
         For each image, in their order and as it comes, its result or the error of its call.
+        Closing it gives up what is under way.
 
     Raises
     ------
-    NotInstalled, ConfigError, BadInput
+    NotInstalled, ConfigError, BadInput, WeightsMissing
         There is no usable environment or function, or a parameter is refused.
-    WorkerStartFailed, Cancelled
-        No image more can be had; raised by the iterator.
+    WorkerStartFailed, WorkerTimeout, Cancelled
+        No image more can be had; raised by the generator.
     """
     entry = home.published(module)
     message = _message(entry, function, parameters, axes)
     if entry.runs_here or os.environ.get(_KEEP_FILES):
-        one = functools.partial(call, module, function, axes=axes, cancelled=cancelled)
-        return (_outcome(functools.partial(one, arrays, parameters)) for arrays in images)
+        told: dict[str, Any] = {"timeout": timeout, "cancelled": cancelled, "progress": progress}
+        one = functools.partial(call, module, function, parameters=parameters, **told)
+        return (_outcome(functools.partial(one, i, axes=_axes(i, axes))) for i in images)
     from ga3_nodes.batch import Batch
 
-    return Batch(entry, message, waiting.patience(None, cancelled)).run(images)
+    patience = functools.partial(waiting.patience, timeout, cancelled)
+    return Batch(entry, message, patience, progress).run(images)
+
+
+def _axes(
+    arrays: Mapping[str, Array], of_all: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    return arrays.axes if isinstance(arrays, Inputs) else of_all
 
 
 def _outcome(run: Callable[[], Result]) -> Result | GA3EnvError:
@@ -143,10 +177,12 @@ def _message(
     spec = entry.functions.get(function)
     if spec is None:
         raise BadInput(f"{entry.name} has no function {function!r}.", code="unknown_function")
+    declared = spec.get("parameters", {})
+    given = params.complete(declared, parameters or {})
     return {
         "type": "call",
         "function": function,
-        "params": params.complete(spec.get("parameters", {}), parameters or {}),
+        "params": weights.resolve(entry.name, entry.title, declared, given, home.roots(entry.root)),
         "axes": dict(axes or {}),
     }
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,30 @@ START_TIMEOUT_S = 120.0
 _ROOM = 1 << 16  # bytes that a worker needs on the disk for its record and its log
 
 _Key = tuple[Path, str, int, bool]
-_links: dict[_Key, Link] = {}
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A connection, and the lease of its worker as it was found."""
+
+    link: Link
+    lease: Path
+    state: os.stat_result | None
+
+    @classmethod
+    def of(cls, link: Link) -> _Kept:
+        lease = records.lease_path(link.stem)
+        return cls(link, lease, _state(lease))
+
+    def serves(self) -> bool:
+        """Tell whether the worker is still that of its data folder, which may be replaced."""
+        now = _state(self.lease)
+        same = now is not None and self.state is not None and os.path.samestat(now, self.state)
+        return same and not self.link.connection.closed
+
+
+_links: dict[_Key, _Kept] = {}
+_spare: dict[Path, _Kept] = {}  # by the common beginning of the worker's files
 _opening: dict[_Key, threading.Lock] = {}
 
 
@@ -27,10 +51,33 @@ def shared_link(entry: home.ModuleEntry, patience: Patience) -> Link:
     """Return this process's connection to the worker, made new where it has ended."""
     key = (entry.root, entry.name, entry.generation, devmode.wanted(entry))
     with waiting.held(_opening.setdefault(key, threading.Lock()), patience):
-        link = _links.get(key)
-        if link is None or link.connection.closed:
-            link = _links[key] = own_link(entry, patience)
-        return link
+        kept = _links.get(key)
+        if kept is None or not kept.serves():
+            kept = _links[key] = _Kept.of(own_link(entry, patience))
+        return kept.link
+
+
+def lent_link(entry: home.ModuleEntry, patience: Patience) -> Link:
+    """Return a connection that nobody else uses; the caller gives it back, or closes it."""
+    kept = _spare.pop(_stem(entry), None)
+    return kept.link if kept and kept.serves() else own_link(entry, patience)
+
+
+def give_back(link: Link) -> None:
+    """Take a connection for the next one who wants to lend it: new memory would cost him time."""
+    kept = _Kept.of(link)
+    for stem, other in list(_spare.items()):
+        if not other.serves() and _spare.pop(stem, None) is other:
+            other.link.close()
+    if not kept.serves() or _spare.setdefault(link.stem, kept) is not kept:
+        link.close()
+
+
+def _state(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def own_link(entry: home.ModuleEntry, patience: Patience) -> Link:
@@ -41,8 +88,7 @@ def own_link(entry: home.ModuleEntry, patience: Patience) -> Link:
     WorkerStartFailed
         No worker lives, and none can be started.
     """
-    dev = devmode.wanted(entry)
-    stem = devmode.stem(entry.root, entry.name, entry.generation, dev=dev)
+    stem, dev = _stem(entry), devmode.wanted(entry)
     if link := _connect(entry, stem):
         return link
     start_lock = locks.FileLock(records.start_lock_path(stem))
@@ -55,10 +101,16 @@ def own_link(entry: home.ModuleEntry, patience: Patience) -> Link:
         start_lock.release()
 
 
+def _stem(entry: home.ModuleEntry) -> Path:
+    dev = devmode.wanted(entry)
+    return devmode.stem(entry.root, entry.name, entry.generation, dev=dev)
+
+
 def close() -> None:
     """Close this process's connections; the workers live on."""
-    while _links:
-        _links.popitem()[1].close()
+    for kept in (_links, _spare):
+        while kept:
+            kept.popitem()[1].link.close()
 
 
 def is_alive(link: Link) -> bool:

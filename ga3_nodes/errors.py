@@ -71,6 +71,12 @@ class NotInstalled(GA3EnvError):
     code = "not_installed"
 
 
+class WeightsMissing(GA3EnvError):
+    """The weights that a call needs are not downloaded."""
+
+    code = "weights_missing"
+
+
 class ConfigError(GA3EnvError):
     """``config.json`` cannot be read or is of a newer schema."""
 

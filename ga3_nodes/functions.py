@@ -208,11 +208,19 @@ def _out_of_memory(device: str, details: dict[str, Any]) -> ModuleFailed:
 
 
 def _outputs(declared: dict[str, Any], returned: Any) -> dict[str, Any]:
-    if not isinstance(returned, dict):
+    if not isinstance(returned, dict) or _is_table(declared, returned):
         returned = {next(iter(declared)): returned}
     if sorted(returned) != sorted(declared):
         raise ModuleFailed(f"The function returned {sorted(returned)} for {sorted(declared)}.")
     return {name: _output(name, spec["kind"], returned[name]) for name, spec in declared.items()}
+
+
+def _is_table(declared: dict[str, Any], returned: dict[str, Any]) -> bool:
+    """Tell whether a dict is the only output itself, a table, and not that output by its name."""
+    if [spec["kind"] for spec in declared.values()] != ["table"]:
+        return False
+    by_name = list(returned) == list(declared)
+    return not (by_name and hasattr(next(iter(returned.values())), "items"))
 
 
 def _output(name: str, kind: str, value: Any) -> Any:

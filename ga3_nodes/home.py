@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +18,8 @@ SCHEMA = 1
 LOCATION = "location.json"
 APP_FOLDER = "GA3EnvManager"
 _NO_FUNCTION: dict[str, Any] = {"inputs": {}, "outputs": {}, "parameters": {}}
+# Keeps the Hugging Face libraries from their hub; other libraries have no common variable.
+_OFFLINE = {"HF_HUB_OFFLINE": "1"}
 _T = TypeVar("_T")
 
 
@@ -42,6 +44,7 @@ class ModuleEntry:
     env: dict[str, str]
     overlay: Path | None = None
     python_tag: str = ""
+    title: str = ""
 
     @property
     def runs_here(self) -> bool:
@@ -89,6 +92,8 @@ def located(place: Path) -> Path:
         ``location.json`` is damaged, or names a folder that is not there.
     """
     path = place / LOCATION
+    if not os.path.lexists(path):
+        return place
     try:
         text = patiently(lambda: path.read_text("utf-8"))
         root = Path(json.loads(text)["root"])
@@ -175,15 +180,38 @@ def entry(root: Path, name: str, data: dict[str, Any]) -> ModuleEntry:
             device=str(data.get("device", "cpu")),
             functions={str(k): {**_NO_FUNCTION, **v} for k, v in data["functions"].items()},
             idle_timeout_s=float(data.get("idle_timeout_s", 600)),
-            env={str(k): str(v) for k, v in data.get("env", {}).items()},
+            env=variables(root, name, data.get("env", {})),
             overlay=root / data["overlay"] if data.get("runtime") == "host" else None,
             python_tag=str(data.get("python_tag", "")),
+            title=str(data.get("title", name)),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"The entry of {name!r} in {root / 'config.json'} is damaged ({error!r}).",
             f"Install {name} again.",
         ) from error
+
+
+def root_of(generation: Path) -> Path | None:
+    """Return the data folder that a generation's folder lies in; None for a module's source."""
+    inside = generation.parent.parent.name == "envs" and generation.name.isdecimal()
+    return generation.parents[2] if inside else None
+
+
+def weights_folder(root: Path, name: str) -> Path:
+    """Return the folder of a module's weights, which all of its generations share."""
+    return root / "weights" / name
+
+
+def variables(root: Path, name: str, declared: Mapping[str, Any]) -> dict[str, str]:
+    """Return the environment variables of a module's workers.
+
+    ``{weights}`` in a declared value stands for the folder of the module's weights. No library
+    shall download by itself.
+    """
+    folder = str(weights_folder(root, name))
+    own = {str(k): str(v).replace("{weights}", folder) for k, v in declared.items()}
+    return {**_OFFLINE, "GA3ENV_WEIGHTS": folder, **own}
 
 
 def published(name: str) -> ModuleEntry:
@@ -201,9 +229,7 @@ def published(name: str) -> ModuleEntry:
     damaged: ConfigError | None = None
     for place in places():
         try:
-            root = located(place)
-            data = _modules(root).get(name)
-            found = entry(root, name, data) if data else None
+            found = _entry(located(place), name)
         except ConfigError as error:
             damaged = damaged or error
             continue
@@ -217,19 +243,46 @@ def published(name: str) -> ModuleEntry:
     )
 
 
-_read: dict[Path, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+def roots(own: Path | None) -> Iterator[Path]:
+    """Yield the data folder of a published module, if any, then the other ones.
+
+    A user's own weights serve a module that the administrator has installed.
+    """
+    if own:
+        yield own
+    for place in places():
+        try:
+            root = located(place)
+        except ConfigError:  # it is not needed
+            continue
+        if root != own:
+            yield root
 
 
-def _modules(root: Path) -> dict[str, Any]:
-    """Return the modules of ``config.json``, which is read again only where it was replaced."""
+_Version = tuple[int, int, int]
+_configs: dict[Path, tuple[_Version, dict[str, Any]]] = {}
+_entries: dict[tuple[Path, str], tuple[_Version, ModuleEntry]] = {}
+
+
+def _entry(root: Path, name: str) -> ModuleEntry | None:
+    """Return a module's entry; ``config.json`` is read again only where it was replaced."""
     try:
         found = (root / "config.json").stat()
-        version = (found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError:
-        return dict(read_config(root)["modules"])  # absent, or with its error
-    if root not in _read or _read[root][0] != version:
-        _read[root] = version, read_config(root)["modules"]
-    return _read[root][1]
+        data = read_config(root)["modules"].get(name)  # absent, or with its error
+        return entry(root, name, data) if data else None
+    version = (found.st_ino, found.st_size, found.st_mtime_ns)
+    known = _entries.get((root, name))
+    if known and known[0] == version:
+        return known[1]
+    if root not in _configs or _configs[root][0] != version:
+        _configs[root] = version, read_config(root)["modules"]
+    data = _configs[root][1].get(name)
+    if not data:
+        return None
+    made = entry(root, name, data)
+    _entries[root, name] = version, made
+    return made
 
 
 def run_dir(root: Path) -> Path:

@@ -14,6 +14,7 @@ some libraries are bound to the thread that imported them; each connection has a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import queue
 import secrets
@@ -225,7 +226,8 @@ class Server:
         while self.running is peer:
             if time.monotonic() >= deadline:
                 _log("The client is gone: its call is stopped.")
-                records.sweep(self.stem)
+                if self._is_found():
+                    records.sweep(self.stem)
                 os._exit(EXIT_ABANDONED)
             time.sleep(0.05)
 
@@ -260,9 +262,14 @@ class Server:
 
     def _still_wanted(self) -> bool:
         try:
-            return self._is_published()
+            return self._is_found() and self._is_published()
         except GA3EnvError:
             return True  # a damaged config.json is no reason to drop a loaded model
+
+    def _is_found(self) -> bool:
+        """Tell whether clients find this worker, and not another in a replaced data folder."""
+        record = records.read(self.stem)
+        return record is not None and record.key == self.key.hex()
 
     def _run_job(self, peer: Peer, message: wire.Message) -> None:
         number = message.get("id")
@@ -312,9 +319,11 @@ class Server:
     def _leave(self) -> None:
         """End without a trace; a call that was not started goes to the next worker."""
         _log(f"worker {os.getpid()} of {self.name} {self.generation} ends")
-        records.remove(self.stem)
+        if self._is_found():
+            records.remove(self.stem)
         if hasattr(self, "listener"):
-            self.listener.close()
+            with contextlib.suppress(FileNotFoundError):  # the run folder was deleted
+                self.listener.close()
         self.lease.release()
 
 

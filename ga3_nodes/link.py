@@ -239,8 +239,9 @@ class Link:
 
     def _leave(self) -> None:
         """Give up what is under way: the worker may stop it, else it ends with its process."""
-        if not self._started():
-            self.connection.close()  # the worker leaves out a call that nobody waits for
+        if not self._started() or self.slots > 1:
+            # The worker leaves out a call that nobody waits for, and soon stops one that it runs.
+            self.connection.close()
             return
         patience = Patience(time.monotonic() + _GRACE_S)
         try:

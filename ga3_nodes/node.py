@@ -10,6 +10,7 @@ never left empty in silence.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from ga3_nodes import client, frames, home
 from ga3_nodes.client import Result
-from ga3_nodes.errors import BadInput, NotInstalled
+from ga3_nodes.errors import BadInput, GA3EnvError, NotInstalled
 
 _Frames = dict[str, np.ndarray]
 
@@ -170,16 +171,16 @@ class _Call:
         self._timeout = timeout
         self._cancelled = cancelled
 
-    def run(self, arrays: _Frames, axes: dict[str, str], *, copy: bool = False) -> Result:
+    def run(self, arrays: _Frames, axes: dict[str, str]) -> Result:
         return client.call(
             self._node.module,
             self._node.function,
-            {name: frames.to_module(frame, axes[name]) for name, frame in arrays.items()},
+            _to_module(arrays, axes),
             self._parameters,
             axes=axes,
             timeout=self._timeout,
             cancelled=self._cancelled,
-            copy=copy,
+            copy=False,
         )
 
     def run_slices(self, arrays: _Frames, spec: dict[str, Any]) -> Result:
@@ -195,10 +196,7 @@ class _Call:
         depths = {len(frame) for frame in arrays.values()}
         if len(depths) > 1:
             raise BadInput(f"The inputs of {self._node.title} differ in their number of slices.")
-        results = [
-            self.run({n: frame[z : z + 1] for n, frame in arrays.items()}, axes, copy=True)
-            for z in range(depths.pop())
-        ]
+        results = self._of_slices(arrays, axes, depths.pop())
         stacked = Result(
             (name, frames.stack([r[name] for r in results], output["kind"]))
             for name, output in spec["outputs"].items()
@@ -207,6 +205,32 @@ class _Call:
         stacked.device, stacked.worker_pid = results[-1].device, results[-1].worker_pid
         stacked.notes = list(dict.fromkeys(note for r in results for note in r.notes))
         return stacked
+
+    def _of_slices(self, arrays: _Frames, axes: dict[str, str], depth: int) -> list[Result]:
+        """Return the results of all slices; the next one is handed over while one computes."""
+        results = []
+        calls = client.call_many(
+            self._node.module,
+            self._node.function,
+            (
+                _to_module({n: frame[z : z + 1] for n, frame in arrays.items()}, axes)
+                for z in range(depth)
+            ),
+            self._parameters,
+            axes=axes,
+            timeout=self._timeout,
+            cancelled=self._cancelled,
+        )
+        with contextlib.closing(calls):
+            for outcome in calls:
+                if isinstance(outcome, GA3EnvError):
+                    raise outcome
+                results.append(outcome)
+        return results
+
+
+def _to_module(arrays: _Frames, axes: dict[str, str]) -> _Frames:
+    return {name: frames.to_module(frame, axes[name]) for name, frame in arrays.items()}
 
 
 def _abort_of(ctx: Any) -> Callable[[], bool]:

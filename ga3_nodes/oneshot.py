@@ -10,10 +10,11 @@ import sys
 import time
 import traceback
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ga3_nodes import data_files, devices, functions, params
+from ga3_nodes import data_files, devices, functions, home, params, weights
 from ga3_nodes.errors import BadInput, ModuleFailed
 from ga3_nodes.running import Running
 
@@ -53,11 +54,7 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
         name: data_files.read(Path(text).absolute())
         for name, text in zip(spec["inputs"], options.input, strict=False)
     }
-    given = {}
-    for text in options.param:
-        name, _, value = text.partition("=")
-        declared = spec.get("parameters", {}).get(name)
-        given[name] = params.from_text(name, declared, value) if declared else value
+    given = _parameters(folder, declaration, spec.get("parameters", {}), options.param)
     axes = dict.fromkeys(arrays, options.axes)
     worker = functions.load_worker(folder, declaration)
     running = Running(os.environ.get("GA3ENV_DEVICE", devices.CPU))
@@ -74,12 +71,31 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
             np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
 
 
+def _parameters(
+    folder: Path, declaration: dict[str, Any], declared: dict[str, Any], words: list[str]
+) -> dict[str, Any]:
+    """Return the checked parameters of the call; weights as full paths."""
+    given = {}
+    for text in words:
+        name, _, value = text.partition("=")
+        spec = declared.get(name)
+        given[name] = params.from_text(name, spec, value) if spec else value
+    sets = [{"value": name} for name in declaration.get("weights", {})]
+    known = {name: {"choices": sets, **spec} for name, spec in declared.items()}
+    values = params.complete(declared, given)
+    names = declaration["name"], declaration.get("title", "")
+    return weights.resolve(*names, known, values, home.roots(home.root_of(folder)))
+
+
 def _take_environment(folder: Path) -> None:
     """Set the variables that a worker of this generation gets, but for those that are set."""
+    declared = {}
     with contextlib.suppress(FileNotFoundError):  # a module's source folder
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        for name, value in manifest.get("env", {}).items():
-            os.environ.setdefault(name, value)
+        declared = json.loads((folder / "manifest.json").read_text("utf-8")).get("env", {})
+    if root := home.root_of(folder):
+        declared = home.variables(root, folder.parent.name, declared)
+    for name, value in declared.items():
+        os.environ.setdefault(name, value)
 
 
 def run_selftest(folder: Path) -> None:

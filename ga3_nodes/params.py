@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ga3_nodes import weights
 from ga3_nodes.errors import BadInput
 
 Declarations = Mapping[str, Mapping[str, Any]]
@@ -44,6 +46,8 @@ def from_text(name: str, spec: Mapping[str, Any], text: str) -> Any:
             value = int(text)
         elif spec["type"] == "float":
             value = float(text)
+        elif spec["type"] == weights.WEIGHTS and weights.is_path(text):
+            value = str(Path(text).absolute())
     except (KeyError, ValueError):
         raise _wrong(name, spec, text) from None
     return check(name, spec, value)
@@ -62,7 +66,7 @@ def check(name: str, spec: Mapping[str, Any], value: Any) -> Any:
         fits = value in [choice["value"] for choice in spec["choices"]]
     elif kind == "bool":
         fits = isinstance(value, bool)
-    elif kind == "text":
+    elif kind in ("text", weights.WEIGHTS):
         fits = isinstance(value, str)
     else:
         fits, value = _number(kind, value)
@@ -99,6 +103,8 @@ def describe(spec: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(str(choice["value"]) for choice in spec["choices"])
     if kind in ("bool", "text"):
         return {"bool": "true or false", "text": "text"}[kind]
+    if kind == weights.WEIGHTS:
+        return "the name of weights, or the full path of a file or folder"
     noun = {"int": "a whole number", "float": "a number"}[kind]
     low, high = spec.get("min"), spec.get("max")
     if low is not None and high is not None:

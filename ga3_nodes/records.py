@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ga3_nodes import home, locks
@@ -73,8 +73,12 @@ def read(stem: Path) -> WorkerRecord | None:
     """Return the record, or None where there is none that can be read."""
     try:
         text = home.patiently(lambda: record_path(stem).read_text("utf-8"))
-        return WorkerRecord(**json.loads(text))
-    except (OSError, ValueError, TypeError):
+        record = WorkerRecord(**json.loads(text))
+        socket = socket_path(stem)
+        if record.address.endswith(f"/{socket.name}"):  # in a data folder that was moved
+            return replace(record, address=str(socket))
+        return record
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray | str | os.PathLike[str]
+
+
+class Inputs(dict[str, Array]):
+    """The inputs of one call of a batch by name, where its images differ in their axes.
+
+    Attributes
+    ----------
+    axes : mapping of str
+        The order of an input's axes where it is known, such as ``{"image": "zyx"}``.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array], axes: Mapping[str, str]) -> None:
+        super().__init__(arrays)
+        self.axes = axes
 
 
 class Result(dict[str, Any]):

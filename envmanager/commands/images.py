@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from envmanager import applog, console
 from envmanager.commands.outcome import (
@@ -19,6 +19,9 @@ from envmanager.data.paths import data_folder
 from envmanager.errors import NotInstalled
 from envmanager.modules import catalog
 from ga3_nodes import home
+
+if TYPE_CHECKING:
+    from envmanager import segmentation
 
 
 def add_to(add: Add) -> None:
@@ -48,29 +51,51 @@ def segment_command(options: argparse.Namespace) -> Outcome:
     parameters = segmentation.parse_parameters(options.parameter, spec["parameters"])
     outputs = segmentation.output_paths(options.image, options.output)
     rows: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
-    # Rows, not results: a hundred masks need not stay in memory.
-    for found in segmentation.segment_files(
-        options.module, options.image, outputs, parameters, function=options.function
-    ):
-        name = str(found.input)
-        if isinstance(found, segmentation.Failed):
-            applog.write_error(data_folder(), "segment", found.error)
-            message, hint = found.error.message, found.error.hint
-            failed.append({"input": name, "message": message, "hint": hint})
-        else:
-            row = {"input": name, "output": str(found.output), "objects": found.objects}
-            rows.append(row | {"seconds": found.seconds, "device": found.device})
+    failed: list[segmentation.Failed] = []
+    reasons: dict[str, list[str]] = {}  # what is wrong with many images is said once
+    with progress() as report:
+        # Rows, not results: a hundred masks need not stay in memory.
+        for found in segmentation.segment_files(
+            options.module,
+            options.image,
+            outputs,
+            parameters,
+            function=options.function,
+            report=report,
+        ):
+            if isinstance(found, segmentation.Failed):
+                failed.append(found)
+                if str(found.error) not in reasons:
+                    applog.write_error(data_folder(), "segment", found.error)
+                reasons.setdefault(str(found.error), []).append(str(found.input))
+            else:
+                rows.append(_row(found))
 
     def show() -> None:
         for row in rows:
             line = f"{Path(row['input']).name}: {row['objects']} objects in {row['seconds']:.2f} s"
             console.print_line(f"{line} ({row['device']}) -> {row['output']}")
-        for row in failed:
-            console.print_line(f"{row['input']}: failed: {row['message']} {row['hint']}".rstrip())
+        for reason, names in reasons.items():
+            console.print_line(f"{', '.join(names)}: failed: {reason}")
 
-    data = {"outputs": rows, "failed": failed}
+    data = {"outputs": rows, "failed": [_failed_row(one) for one in failed]}
     return Outcome(data, show, EXIT_FAILED if failed else EXIT_DONE)
+
+
+def _row(done: segmentation.Segmented) -> dict[str, Any]:
+    return {
+        "input": str(done.input),
+        "output": str(done.output),
+        "objects": done.objects,
+        "seconds": done.seconds,
+        "device": done.device,
+        "notes": list(done.notes),
+    }
+
+
+def _failed_row(failed: segmentation.Failed) -> dict[str, Any]:
+    message, hint = failed.error.message, failed.error.hint
+    return {"input": str(failed.input), "message": message, "hint": hint}
 
 
 def _published(name: str) -> home.ModuleEntry:

@@ -26,14 +26,15 @@ def _mask():
 
 
 @pytest.fixture
-def folder(environments, tiny):
-    """Install the tiny module with a cache of its own, since some tests damage the cache."""
-    return environments.install("tiny").folder
+def folder(installed):
+    return installed.data.generation("tiny", 1)
 
 
 @pytest.fixture
-def own_cache(monkeypatch, data_folder):
-    monkeypatch.delenv("UV_CACHE_DIR", raising=False)
+def folder_with_cache(environments, tiny, monkeypatch):
+    """Install with a cache of its own, which the test damages."""
+    monkeypatch.delenv("UV_CACHE_DIR")
+    return environments.install("tiny").folder
 
 
 def _numpy_file(folder, name="__init__.py"):
@@ -115,9 +116,12 @@ DAMAGE = [
 ]
 
 
+def test_what_is_whole_has_no_problems(environments, folder):
+    assert environments.verify("tiny") == []
+
+
 @pytest.mark.parametrize(("damage", "kind", "package"), DAMAGE)
 def test_damage_is_found_and_mended(environments, folder, damage, kind, package):
-    assert environments.verify("tiny") == []
     damage(folder)
     problems = environments.verify("tiny")
     assert (kind, package) in [(problem.kind, problem.package) for problem in problems]
@@ -140,9 +144,9 @@ def test_a_quick_check_sees_sizes_and_runs_nothing(environments, folder):
 
 
 @windows
-def test_an_altered_file_that_damages_the_cache_too_is_mended(own_cache, environments, folder):
+def test_an_altered_file_that_damages_the_cache_too_is_mended(environments, folder_with_cache):
     """Hard links: editing a file in place edits uv's cache and every environment that shares it."""
-    path = _numpy_file(folder, "version.py")
+    path = _numpy_file(folder_with_cache, "version.py")
     assert path.stat().st_nlink > 1, "uv did not link, so this test shows nothing"
     with path.open("ab") as file:
         file.write(b"# edited in place\n")
@@ -155,8 +159,8 @@ def test_an_altered_file_that_damages_the_cache_too_is_mended(own_cache, environ
     assert _mask() == [[0, 0], [1, 1]]
 
 
-def test_an_install_from_a_damaged_cache_is_whole(own_cache, environments, folder):
-    with _numpy_file(folder, "version.py").open("ab") as file:
+def test_an_install_from_a_damaged_cache_is_whole(environments, folder_with_cache):
+    with _numpy_file(folder_with_cache, "version.py").open("ab") as file:
         file.write(b"# edited in place\n")
     environments.remove("tiny")
     environments.install("tiny")

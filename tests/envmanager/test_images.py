@@ -181,7 +181,8 @@ def test_a_time_series_is_refused_before_it_is_read(tmp_path, monkeypatch):
 def test_an_nd2_of_positions_is_refused_before_it_is_read(tmp_path, monkeypatch):
     class Several:
         sizes = {"P": 7, "Y": 100_000, "X": 100_000}  # noqa: RUF012
-        asarray = _must_not_read
+        dtype, metadata = np.uint16, None
+        asarray = read_frame = _must_not_read
 
         def __init__(self, path):
             pass

@@ -6,31 +6,10 @@ import re
 
 import pytest
 
-from envmanager.data.paths import SHIPPED_MODULES, DataFolder
-from envmanager.data.settings import Settings
+from envmanager.data.paths import SHIPPED_MODULES
 from envmanager.errors import CatalogError
 from envmanager.modules import checking as module_check
-from envmanager.modules.own import OwnModules
-from tests.envmanager.conftest import PYPROJECT, TOML, WORKER, write_module
-
-LOCK = f"numpy==2.2.0 \\\n    --hash=sha256:{'0' * 64}\n    # via ga3-module-tiny\n"
-
-
-@pytest.fixture
-def data(data_folder):
-    return DataFolder(data_folder)
-
-
-@pytest.fixture
-def own(data):
-    return OwnModules(data, Settings())
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A module somewhere on the disk, in a folder of another name."""
-    return write_module(tmp_path / "von Kollegin ü" / "tiny-main", LOCK)
-
+from tests.envmanager.conftest import LOCK, PYPROJECT, TOML, WORKER
 
 CASES = {
     "unknown key": ("module.toml", TOML + 'colour = "red"', r"module\.toml: .*colour"),

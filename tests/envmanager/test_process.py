@@ -134,10 +134,10 @@ def test_a_failing_listener_ends_the_program(tmp_path):
 
 @windows
 def test_a_program_that_is_not_there_leaves_nothing(tmp_path):
-    before = psutil.Process().children(recursive=True)
+    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(FileNotFoundError):
         process.run([tmp_path / "no such program"], cwd=tmp_path)
-    assert psutil.Process().children(recursive=True) == before
+    assert set(psutil.Process().children(recursive=True)) <= before  # of these, some may end
 
 
 @windows

@@ -15,37 +15,18 @@ import pytest
 import tifffile
 
 from envmanager.data import settings
-from envmanager.data.paths import DataFolder
-from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, CatalogError, ConfigError, ModuleInUse, ToolFailed
 from envmanager.modules import catalog, placing
 from envmanager.modules import checking as module_check
 from envmanager.modules.own import OwnModules
 from envmanager.packages import lockfile
 from envmanager.uv import pythons
-from tests.envmanager.conftest import PYPROJECT, TOML, write_module
+from tests.envmanager.conftest import LOCK, PYPROJECT, TOML, write_module
 from tests.local_index import LocalIndex
 from tests.programs import answer, command, until
 from tests.wheels import make_wheel
 
-LOCK = f"numpy==2.2.0 \\\n    --hash=sha256:{'0' * 64}\n    # via ga3-module-tiny\n"
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and signals of POSIX")
-
-
-@pytest.fixture
-def data(data_folder):
-    return DataFolder(data_folder)
-
-
-@pytest.fixture
-def own(data):
-    return OwnModules(data, Settings())
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A module somewhere on the disk, in a folder of another name."""
-    return write_module(tmp_path / "von Kollegin ü" / "tiny-main", LOCK)
 
 
 @pytest.fixture

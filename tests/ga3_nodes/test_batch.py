@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import numpy as np
@@ -9,7 +10,14 @@ import psutil
 import pytest
 
 from ga3_nodes import client, records
-from ga3_nodes.errors import BadInput, Cancelled, ModuleFailed, NotInstalled, WorkerCrashed
+from ga3_nodes.errors import (
+    BadInput,
+    Cancelled,
+    ModuleFailed,
+    NotInstalled,
+    WorkerCrashed,
+    WorkerTimeout,
+)
 from tests.support import ECHO_DECLARATION, publish
 
 pytestmark = pytest.mark.windows
@@ -17,12 +25,16 @@ pytestmark = pytest.mark.windows
 WORKER = """
 import os, time
 import numpy as np
-def segment(image, *, threshold=0.5, mode="plain", progress=None):
+def segment(image, *, axes="", threshold=0.5, mode="plain", progress=None):
     value = int(image.flat[0])
     if value == 99:
         os._exit(9)
     if value == 98:
         raise RuntimeError("the model exploded")
+    while value == 97:
+        progress(0.5)
+    if value == 96:
+        progress(0.25, axes)
     if mode == "sleep":
         for _ in range(20):
             progress(0.5)
@@ -144,6 +156,40 @@ def test_a_worker_that_is_killed_meanwhile_is_replaced(module):
     assert len(seen) == 2
     assert len(outcomes) == 6
     assert sum(isinstance(outcome, WorkerCrashed) for outcome in outcomes) <= 1
+
+
+def test_an_image_that_takes_too_long_is_given_up_alone(module):
+    pid = client.start("echo")
+    outcomes = list(_run([1, 97, 97, 3], timeout=2.0))
+    slow = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, WorkerTimeout)]
+    assert slow == [1, 2]
+    assert [o["labels"].max() for i, o in enumerate(outcomes) if i not in slow] == [2, 6]
+    assert outcomes[-1].worker_pid == pid
+
+
+def test_each_image_may_have_its_own_axes_and_tells_its_progress(module):
+    told = []
+    image = np.full((3, 3), 96, np.uint8)
+    images = [client.Inputs({"image": image}, {"image": "yx"}), {"image": image}]
+    results = client.call_many(
+        "echo", "segment", images, axes={"image": "zy"}, progress=lambda *one: told.append(one)
+    )
+    for number, result in enumerate(results, 1):
+        assert result["labels"].max() == 192
+        assert len(told) == number
+    assert told == [(0.25, "yx"), (0.25, "zy")]
+
+
+def test_the_next_batch_takes_the_connection_of_the_last_one(module):
+    for _ in range(3):
+        _check(list(_run([1, 2, 3])), [1, 2, 3])
+    with contextlib.closing(_run([1, 2, 3])) as first, contextlib.closing(_run([4, 5])) as second:
+        assert [next(one)["labels"].max() for one in (first, second)] == [2, 8]
+    assert [outcome["labels"].max() for outcome in _run([6])] == [12]
+    ((_, record),) = records.live(module)
+    deadline = time.monotonic() + 20
+    while len(client.status(record)["clients"]) > 2:  # this program, and who asks
+        assert time.monotonic() < deadline
 
 
 def test_what_is_wrong_for_all_is_told_at_once(module):

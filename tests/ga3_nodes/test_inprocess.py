@@ -17,6 +17,7 @@ from envmanager.environments import removal
 from envmanager.errors import ModuleInUse
 from ga3_nodes import client, home, records, spawn
 from ga3_nodes.errors import BadInput, Cancelled, ModuleFailed, WorkerTimeout
+from tests import programs
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
 TAG = sys.implementation.cache_tag
@@ -291,23 +292,29 @@ def segment(image, *, threshold=1.0):
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_who_has_no_patience_does_not_begin(data_folder):
-    worker = """
+def test_who_has_no_patience_does_not_begin(data_folder, tmp_path):
+    worker = f"""
 import time
+from pathlib import Path
 
 def segment(image, *, threshold=1.0):
-    time.sleep(1.5)
+    Path({str(tmp_path / "begun")!r}).touch()
+    while not Path({str(tmp_path / "enough")!r}).exists():
+        time.sleep(0.01)
     return image
 """
     overlay(data_folder, worker=worker)
     with pytest.raises(Cancelled):
         segment(cancelled=lambda: True)
+    assert not (tmp_path / "begun").exists()
     thread = threading.Thread(target=segment)
     thread.start()
-    time.sleep(0.5)  # it has the module for itself now
+    programs.until((tmp_path / "begun").exists)  # it has the module for itself now
     with pytest.raises(WorkerTimeout):
         segment(timeout=0.1)
+    (tmp_path / "enough").touch()
     thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_without_a_copy_nothing_is_copied_that_fits(data_folder):

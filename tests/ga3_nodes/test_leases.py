@@ -23,6 +23,11 @@ def measure(image, other):
     count = image.size
     return {"sum": image + other, "table": {"n": np.arange(count), "name": ["a"] * count}}
 """
+# Its clients may leave a message unread for a second: with the usual 10 s, a test takes 20.
+HASTY = """
+from ga3_nodes import peers
+peers._SEND_TIMEOUT_S = 1.0
+"""
 
 
 def _lease(root):
@@ -102,8 +107,8 @@ def test_another_accounts_note_may_be_anything(data_folder, note):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be suspended there")
 def test_a_suspended_client_does_not_block_the_others(data_folder):
-    publish(data_folder, ECHO_DECLARATION, ECHO_WORKER + LARGE)
-    pid = client.start("echo")
+    publish(data_folder, ECHO_DECLARATION, ECHO_WORKER + LARGE + HASTY)
+    pid = client.call("echo", "segment", {"image": IMAGE}).worker_pid  # it has loaded its code
     ((_, record),) = records.live(data_folder)
     stuck = programs.caller("measure", (600, 600))  # its table is larger than a socket takes
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -112,18 +114,25 @@ def test_nothing_is_left_when_the_maker_is_killed():
         "from ga3_nodes import shm\n"
         "box = shm.Outbox()\n"
         "(d, v), = box.reserve([((1000,), np.dtype('f8'))])\n"
+        "v[:] = float(sys.argv[2])\n"
         "print(d['segment'], flush=True)\n"
         "os._exit(9) if sys.platform == 'win32' else os.kill(os.getpid(), 9)\n"
     )
     root = str(Path(__file__).resolve().parents[2])
-    before = _named_memory()
-    done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True)
+    number = random.random()
+    words = [sys.executable, "-c", code, root, repr(number)]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode != 0
     with pytest.raises(ProtocolError):
         shm.attach(done.stdout.strip())
-    assert _named_memory() == before
+    assert _named_memory_with(np.full(1000, number).tobytes()) == []
 
 
-def _named_memory() -> set[str]:
-    folder = Path("/dev/shm")
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def _named_memory_with(content: bytes) -> list[Path]:
+    """Return the files in memory that hold something; other tests may have theirs there."""
+    found = []
+    for path in Path("/dev/shm").rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file() and content in path.read_bytes():
+                found.append(path)
+    return found
