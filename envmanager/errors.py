@@ -17,6 +17,7 @@ __all__ = [
     "CatalogError",
     "ConfigError",
     "DiskFull",
+    "DownloadFailed",
     "GA3EnvError",
     "ImageError",
     "InstallFailed",
@@ -76,6 +77,12 @@ class DiskFull(GA3EnvError):
     """A volume has no room left; what was published is as it was."""
 
     code = "disk_full"
+
+
+class DownloadFailed(GA3EnvError):
+    """A file could not be downloaded, or is not the expected one."""
+
+    code = "download_failed"
 
 
 class ModuleInUse(GA3EnvError):

@@ -12,6 +12,7 @@ from envmanager.data.paths import NODE_PACKAGE
 from envmanager.errors import BadInput
 from envmanager.modules.catalog import HOST, LABELS, Module
 from ga3_nodes import params
+from ga3_nodes.weights import WEIGHTS
 
 BINARIES = ("int32", "uint8")
 _SIGNATURES = {
@@ -174,6 +175,8 @@ def _parameter_block(declared: params.Declarations, values: Mapping[str, Any]) -
 
 def _meaning(spec: Mapping[str, Any]) -> str:
     takes = "one of the following" if spec["type"] == "choice" else params.describe(spec)
+    if spec["type"] == WEIGHTS and spec.get("choices"):
+        takes = "one of the following, of your own, or the full path of a file or folder"
     only = "Matters only for 3-D volumes. " if spec.get("only_3d") else ""
     return f"{spec['label']}: {takes}. {only}{spec['help']}".rstrip()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -12,9 +14,19 @@ import pytest
 
 from ga3_nodes import client, home, locks, records
 from ga3_nodes.errors import GA3EnvError
+from tests.sharing import once
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
-pytest_plugins = ["tests.local_index", "tests.standin_fixtures", "tests.counts"]
+# A program that writes no bytecode compiles all that it imports, each time that a test starts it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+pytest_plugins = [
+    "tests.local_index",
+    "tests.file_server",
+    "tests.standin_fixtures",
+    "tests.counts",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,6 +55,12 @@ def echo(data_folder):
     """Publish a module with small functions that also crash, fail, refuse and sleep."""
     publish(data_folder, ECHO_DECLARATION, ECHO_WORKER)
     return data_folder
+
+
+@pytest.fixture(scope="session")
+def shared_uv_cache(tmp_path_factory) -> Path:
+    """Share one cache of downloads between all tests of a run."""
+    return once(tmp_path_factory, "uv cache", lambda folder: None)
 
 
 def end_workers(root: Path) -> None:

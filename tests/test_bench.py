@@ -16,6 +16,7 @@ import pytest
 
 from envmanager.commands import bench
 from ga3_nodes.locks import FileLock
+from tests.sharing import once
 
 pytestmark = pytest.mark.slow  # makes an environment
 
@@ -52,18 +53,23 @@ def _our_turn():
         lock.release()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def measured(tmp_path_factory):
     """Run the benchmark once for all tests of the figures."""
-    environment = {**os.environ, "GA3ENV_HOME": str(tmp_path_factory.mktemp("data"))}
+    answer = once(tmp_path_factory, "benchmark", _measure) / "answer.json"
+    return json.loads(answer.read_text("utf-8"))["data"]
+
+
+def _measure(folder):
+    environment = {**os.environ, "GA3ENV_HOME": str(folder / "data")}
     with _our_turn():
         done = subprocess.run(COMMAND, cwd=PROJECT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)["data"]
+    (folder / "answer.json").write_text(done.stdout, "utf-8")
 
 
 @pytest.fixture
-def our_turn(measured):
+def our_turn():
     """Let no other process of this test run use the benchmark during a test."""
     with _our_turn():
         yield
@@ -95,7 +101,7 @@ def test_goals_are_judged(measured):
     assert len([name for name in goals if "2048" in name]) == 4
 
 
-def test_nothing_of_a_run_stays(our_turn):
+def test_nothing_of_a_run_stays(measured, our_turn):
     assert _left() == []
 
 

@@ -17,6 +17,7 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QResizeEvent,
+    QShowEvent,
     QWheelEvent,
 )
 from PySide6.QtWidgets import QWidget
@@ -207,9 +208,13 @@ class Canvas(QWidget):
     def _relook(self) -> None:
         if self._layers:
             self.view.set_image(self._layers[0].width, self._layers[0].height)
-        if self.view.is_fitted:
-            self.fit()
+        self._keep_fitted()
         self.update()
+
+    def _keep_fitted(self) -> None:
+        # A hidden one that is linked has a size of no meaning.
+        if self.view.is_fitted and self.isVisible():
+            self.fit()
 
     def _is_empty(self) -> bool:
         return not self._layers or self._layers[0].is_empty
@@ -221,8 +226,11 @@ class Canvas(QWidget):
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Keep the whole image in sight where it was."""
-        if self.view.is_fitted:
-            self.fit()
+        self._keep_fitted()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Keep the whole image in sight where it was."""
+        self._keep_fitted()
 
     def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
         """Ask for no more tiles."""

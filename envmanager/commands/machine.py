@@ -19,10 +19,10 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
-from envmanager.data import config, settings
+from envmanager.data import settings
 from envmanager.data.paths import data_folder
 from envmanager.disk import Usage
-from envmanager.environments import idle_time
+from envmanager.environments import preferences
 from envmanager.errors import UsageError
 from envmanager.moving import relocation
 from envmanager.uv.program import Uv
@@ -156,11 +156,7 @@ def settings_command(options: argparse.Namespace) -> Outcome:
         settings.refuse_unknown(name)
     if name and (options.value or options.unset):
         relocation.settle()
-        found = settings.change(data.settings, name, [] if options.unset else options.value)
-        if name == "idle_timeout_s":
-            idle_time.apply(data, found)
-        if name == "auto_install":
-            config.change(data, lambda modules: None)  # nodes read it there
+        found = preferences.change(data, name, [] if options.unset else options.value)
     else:
         found = settings.load(data.settings)
     values = settings.as_dict(found)

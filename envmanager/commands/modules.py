@@ -18,14 +18,19 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
+from envmanager.commands.weights import print_sets, usual_weights
 from envmanager.data.paths import data_folder
 from envmanager.data.users import user_text
 from envmanager.data.writers import Writer
 from envmanager.environments import inventory, planning
 from envmanager.environments.building import Wish
 from envmanager.environments.generations import read_manifest
-from envmanager.environments.lifecycle import Installed, UpdatePlan
+from envmanager.environments.lifecycle import Environments, Installed, UpdatePlan
 from envmanager.environments.removal import Removal
+from envmanager.errors import NotInstalled, UsageError
+from envmanager.modules import catalog
+from envmanager.weights import upkeep
+from envmanager.weights.store import Store
 
 _BACKEND_HELP = "build of torch: auto (the default), cpu, or a CUDA build such as cu130"
 
@@ -38,6 +43,7 @@ def add_to(add: Add) -> None:
     install.add_argument("--dry-run", action="store_true", help="show what would be fetched")
     install.add_argument("--python", help="version or path of the Python to use")
     install.add_argument("--backend", help=_BACKEND_HELP)
+    install.add_argument("--weights", action="store_true", help="download its usual weights too")
     update = add("update", update_command, "publish a newer version of a module", module=True)
     update.add_argument("--dry-run", action="store_true", help="show what would change")
     update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
@@ -50,6 +56,7 @@ def add_to(add: Add) -> None:
     add("selftest", selftest_command, "run the module's own tests", module=True)
     remove = add("remove", remove_command, "remove a module's environment", module=True)
     remove.add_argument("--when-free", action="store_true", help="as soon as nobody uses it")
+    remove.add_argument("--weights", action="store_true", help="remove its weights too")
 
 
 def list_command(options: argparse.Namespace) -> Outcome:
@@ -93,6 +100,8 @@ def status_command(options: argparse.Namespace) -> Outcome:
             pairs |= {"python": status.manifest["python"], "self-test": status.manifest["selftest"]}
             pairs |= {"backend": status.backend, "device": status.device}
         console.print_pairs(pairs)
+        if status.weights:
+            print_sets(status.weights)
         for problem in status.problems:
             console.print_line(f"! {problem}")
 
@@ -103,15 +112,17 @@ def install_command(options: argparse.Namespace) -> Outcome:
     """Install a module, or show what would be fetched."""
     if options.dry_run:
         return _install_planned(options)
+    engine = environments()
     with progress() as report:
-        return _installed(
-            environments().install(
-                options.module,
-                python=options.python or "",
-                backend=options.backend or "",
-                report=report,
-            )
+        done = engine.install(
+            options.module,
+            python=options.python or "",
+            backend=options.backend or "",
+            report=report,
         )
+        if options.weights:
+            usual_weights(engine, options.module, report)
+    return _with_weights(_installed(done), engine, options.module)
 
 
 def update_command(options: argparse.Namespace) -> Outcome:
@@ -226,16 +237,47 @@ def selftest_command(options: argparse.Namespace) -> Outcome:
 def remove_command(options: argparse.Namespace) -> Outcome:
     """Remove a module, now or as soon as nobody uses it."""
     engine, name = environments(), options.module
+    if options.weights and options.when_free:
+        raise UsageError("--weights cannot wait.", "Remove the weights when the module is gone.")
     if options.when_free:
         done = engine.remove_when_free(name)
     else:
-        done = Removal(name, engine.remove(name), [])
+        done = Removal(name, _removed(engine, name, weights=options.weights), [])
     text = f"{name} is removed; {console.size(done.freed_bytes)} are free again."
     if done.deferred:
         text = f"{name} is in use by {users_text(done.waiting_for)}.\n"
         text += "A later command removes it, once nobody uses it any more; until then it works."
         text += f"\nTo keep it: ./run install {name}"
-    return Outcome(done.as_dict(), lambda: console.print_line(text))
+    kept = inventory.weights_bytes(engine.data, name)
+    if kept and not done.deferred:
+        text += f"\nIts weights ({console.size(kept)}) are kept: ./run remove {name} --weights"
+    data = {**done.as_dict(), "weights_bytes": kept}
+    return Outcome(data, lambda: console.print_line(text))
+
+
+def _removed(engine: Environments, name: str, *, weights: bool) -> int:
+    """Remove a module, and its weights where that is wanted; return the bytes freed."""
+    kept = inventory.weights_bytes(engine.data, name) if weights else 0
+    try:
+        freed = engine.remove(name)
+    except NotInstalled:
+        if not kept:
+            raise
+        freed = 0  # its weights are all that is left
+    return freed + (upkeep.remove_all(engine.data, name) if weights else 0)
+
+
+def _with_weights(outcome: Outcome, engine: Environments, name: str) -> Outcome:
+    """Say which of the usual weights an installed module lacks."""
+    missing = Store(engine.data, catalog.find(name, engine.data)).missing()
+
+    def show() -> None:
+        outcome.show()
+        if missing:
+            console.print_line(f"Before it can be used it needs weights: {', '.join(missing)}")
+            console.print_line(f"Download them: ./run weights {name} get --default")
+
+    return Outcome({**outcome.data, "weights_missing": missing}, show, outcome.exit_code)
 
 
 def _busy_text(busy: dict[str, Any]) -> str:

@@ -47,7 +47,8 @@ def date_text(seconds: float) -> str:
 def disk_text(disk: dict[str, int]) -> str:
     if not any(disk.values()):
         return "-"
-    return f"{console.size(disk['own'])} + {console.size(disk['shared'])} shared"
+    text = f"{console.size(disk['own'])} + {console.size(disk['shared'])} shared"
+    return f"{text} + {console.size(disk['weights'])} weights" if disk.get("weights") else text
 
 
 def users_text(users: list[dict[str, Any]]) -> str:

@@ -45,13 +45,13 @@ def told_in(text: str) -> bool:
 
 def failure(*places: Path, log_tail: str = "") -> DiskFull:
     """Return the error for the fullest volume of these folders; they need not exist."""
-    free, place = min((_free(place), str(place)) for place in places)
+    left, place = min((free(place), str(place)) for place in places)
     return DiskFull(
-        f"The disk is full: the volume of {place} has {free / 1e6:,.1f} MB free.",
+        f"The disk is full: the volume of {place} has {left / 1e6:,.1f} MB free.",
         "What was installed is as it was. Free some room (./run disk --clean-cache, ./run remove "
         "MODULE, or keep fewer old environments with ./run settings generations_kept 0), then run "
         "the command again.",
-        details={"path": place, "free_bytes": free, "log_tail": log_tail},
+        details={"path": place, "free_bytes": left, "log_tail": log_tail},
     )
 
 
@@ -103,7 +103,8 @@ def _fill(reserve: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _free(place: Path) -> int:
+def free(place: Path) -> int:
+    """Return the free bytes of a folder's volume; the folder need not exist."""
     place = place.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

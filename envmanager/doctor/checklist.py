@@ -123,3 +123,5 @@ def _examinations(patient: Patient) -> Iterator[tuple[str, Examine]]:
         )
         for name in content.module_names(patient):
             yield f"module:{name}", partial(content.module, name)
+        for name in content.modules_with_weights(patient):
+            yield f"weights:{name}", partial(content.weights, name)

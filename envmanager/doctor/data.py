@@ -23,6 +23,7 @@ from envmanager.environments import inventory
 from envmanager.environments.generations import read_manifest
 from envmanager.errors import ConfigError, GA3EnvError
 from envmanager.modules import catalog
+from envmanager.weights.store import Store
 from ga3_nodes import home, locks, records
 
 _SETTLED_S = 3600.0  # what a killed command left may still be written to by its children
@@ -300,6 +301,35 @@ def module(name: str, patient: Patient) -> Check:
     text += f", in use by {', '.join(sorted(users))}." if users else "."
     newer = status.state == "update_available"
     return Check.ok(text, f"./run update {name}" if newer else "")
+
+
+def weights(name: str, patient: Patient) -> Check:
+    """Look at the weights of one installed module: their sizes, and whether the usual are there."""
+    store = Store(patient.data, catalog.find(name, patient.data))
+    damaged = {found.name: found.problem for found in store.states() if found.problem}
+    if damaged:
+        known = [found for found in damaged if not store.entries()[found]["custom"]]
+        mend = f"get {known[0]}" if known else f"add FILE --name {next(iter(damaged))} --replace"
+        text = f"Weights of {name} are damaged: {' '.join(damaged.values())}"
+        return Check.error(text, f"./run weights {name} {mend}")
+    if missing := store.missing():
+        text = f"{name} is installed, but its weights are missing: {', '.join(missing)}."
+        return Check.warning(text, f"./run weights {name} get --default")
+    return Check.ok(f"Weights of {name}: {', '.join(store.entries()) or 'none'}.")
+
+
+def modules_with_weights(patient: Patient) -> list[str]:
+    """Return the installed modules that need weights or have some."""
+    published = (patient.config() or {}).get("modules", {})
+    return [name for name in module_names(patient) if name in published and _uses(patient, name)]
+
+
+def _uses(patient: Patient, name: str) -> bool:
+    try:
+        module = catalog.find(name, patient.data)
+    except GA3EnvError:
+        return False
+    return bool(module.weights) or Store(patient.data, module).folder.is_dir()
 
 
 FIXES: dict[str, Examine] = {

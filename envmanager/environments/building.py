@@ -274,6 +274,7 @@ class Build:
     def entry(self) -> dict[str, Any]:
         """Return the module's part of ``config.json``."""
         return {
+            "title": self.module.title,
             "version": self.module.version,
             "generation": self.number,
             "dir": self.data.relative(self.folder),

@@ -15,12 +15,12 @@ import os
 import re
 import time
 import zlib
-from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
 from envmanager.events import Progress
+from envmanager.fetching.pace import LOOK_S, Pace
 from envmanager.packages.lockfile import Wheel
 from envmanager.uv import cache as uv_cache
 
@@ -32,9 +32,7 @@ _STARTED = re.compile(r"^\s*Downloading (\S+) \(([\d.]+)([KMGT]?)iB\)")
 _COMPLETE = re.compile(r"^\s*Downloaded (\S+)")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
-_LOOK_S = 0.25
 _COST = 20  # a look may take a 20th of the time: large wheels have ten thousand files
-_PACE_S = 5.0  # the rate is that of so long
 _SAMPLES, _SAMPLE = 4, 1 << 15  # places, and bytes at each
 _NOT_ALL = 0.99  # an estimate must not claim the end of a wheel
 
@@ -62,7 +60,7 @@ class Downloads:
         self._archives = uv_cache.archives(cache)
         self._streams: dict[Path, _Stream] = {}
         self._done = 0
-        self._pace = _Pace()
+        self._pace = Pace()
         self._next_look = 0.0
 
     @property
@@ -93,7 +91,7 @@ class Downloads:
         self._see_complete()
         self._see_streams()
         now = time.monotonic()
-        self._next_look = now + max(_LOOK_S, (now - started) * _COST)
+        self._next_look = now + max(LOOK_S, (now - started) * _COST)
         return self._progress(now)
 
     def end(self) -> Progress:
@@ -183,29 +181,6 @@ def _packed_share(path: str, middle: int) -> float:
     except OSError:
         return 1 / 3  # as Python code does
     return min(1.0, len(zlib.compress(sample)) / len(sample)) if sample else 1.0
-
-
-class _Pace:
-    """The rate of the last seconds, in bytes per second; None before anything can be said."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, int]] = deque()
-        self._first: tuple[float, int] | None = None
-
-    def rate(self, now: float, done: int) -> float | None:
-        self._seen.append((now, done))
-        self._first = self._first or (now, done)
-        while len(self._seen) > 2 and now - self._seen[1][0] > _PACE_S:
-            self._seen.popleft()
-        return self._between(self._seen[0])
-
-    def mean(self) -> float | None:
-        """Return the rate of the whole."""
-        return self._between(self._first) if self._first else None
-
-    def _between(self, start: tuple[float, int]) -> float | None:
-        (then, before), (now, done) = start, self._seen[-1]
-        return (done - before) / (now - then) if now - then >= _LOOK_S and done > before else None
 
 
 def _normal(name: str) -> str:

@@ -19,7 +19,7 @@ from envmanager.data.paths import venv_base, venv_packages, venv_python
 from envmanager.environments.generations import sites
 from envmanager.events import CancelToken, Progress, Report, Stage, ignore
 from envmanager.processes import process
-from ga3_nodes import spawn
+from ga3_nodes import home, spawn
 
 _CHUNK = 1 << 20
 _KERNEL = Path(__file__).with_name("torch_kernel.py.txt")
@@ -264,10 +264,15 @@ def run_python(
     return process.run(
         [venv_python(folder / ".venv"), "-s", "-X", "utf8", *arguments],
         cwd=folder,
-        env=spawn.worker_environment(manifest.get("env", {})),
+        env=spawn.worker_environment(_variables(folder, manifest)),
         inherit=False,
         cancel=cancel,
     )
+
+
+def _variables(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+    root, declared = home.root_of(folder), manifest.get("env", {})
+    return home.variables(root, folder.parent.name, declared) if root else declared
 
 
 def _normal(name: str) -> str:

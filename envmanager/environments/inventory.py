@@ -13,7 +13,8 @@ from envmanager.environments.generations import read_manifest, source_sha256
 from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
-from ga3_nodes import home
+from envmanager.weights.store import SetState, Store
+from ga3_nodes import home, weights
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ModuleStatus:
     busy: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
     manifest: dict[str, Any] | None = None
+    weights: list[SetState] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -115,7 +117,9 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
             raise
     manifest = read_manifest(entry.folder) if entry else None
     writer = writers.present(data, name)
-    state = _passing(data, name, writer, _state(module, entry, manifest, problems))
+    sets, missing = _weights(data, module, problems)
+    state = _state(module, entry, manifest, problems, weights_missing=missing)
+    state = _passing(data, name, writer, state)
     present = numbers(data, name)
     if manifest and manifest.get("device_problem"):
         problems.append(manifest["device_problem"])
@@ -128,7 +132,7 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         state=state,
         generation=entry.generation if entry else None,
         generations=present,
-        disk=usage,
+        disk={**usage, "weights": weights_bytes(data, name)},
         disk_date=date,
         backend=manifest["backend"] if manifest else None,
         device=entry.device if entry else None,
@@ -136,7 +140,32 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         busy=writer.as_dict() if writer else None,
         problems=problems,
         manifest=manifest,
+        weights=sets,
     )
+
+
+def weights_bytes(data: DataFolder, name: str) -> int:
+    """Return the bytes of a module's weights; a file that sets share counts once."""
+    try:
+        entries = weights.listed(home.weights_folder(data.root, name)).values()
+    except ConfigError:  # `_weights` tells of it
+        return 0
+    sizes = {file: found["size"] for entry in entries for file, found in entry["files"].items()}
+    return sum(sizes.values())
+
+
+def _weights(
+    data: DataFolder, module: Module | None, problems: list[str]
+) -> tuple[list[SetState], bool]:
+    """Return the sets of a module, and whether it lacks one that it needs."""
+    if not module:
+        return [], False
+    store = Store(data, module)
+    try:
+        return store.states(), bool(store.missing())
+    except ConfigError as error:
+        problems.append(str(error))
+        return [], any(found.default for found in module.weights.values())
 
 
 def _state(
@@ -144,12 +173,16 @@ def _state(
     entry: home.ModuleEntry | None,
     manifest: dict[str, Any] | None,
     problems: list[str],
+    *,
+    weights_missing: bool,
 ) -> str:
     if not entry:
         return "broken" if problems else "not_installed"
     if not entry.python.exists() or manifest is None:
         problems.append(f"A part of {entry.folder} is missing. Install the module again.")
         return "broken"
+    if weights_missing:
+        return "weights_missing"
     if module and not is_current(module, entry):
         return "update_available"
     return "ready"

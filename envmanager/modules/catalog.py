@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import keyword
 import re
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from envmanager.data.paths import SHIPPED_MODULES, DataFolder
 from envmanager.errors import CatalogError, UnknownModule
+from envmanager.modules import declared_weights
+from envmanager.modules.declared_weights import Collection, WeightsSet
+from envmanager.modules.tables import Table
 from ga3_nodes import params, records
 from ga3_nodes.errors import BadInput
 from ga3_nodes.running import OFFERED
+from ga3_nodes.weights import WEIGHTS
 
 SCHEMA = 1
 AXES = ("yx", "yxc", "zyx", "zyxc")
 IMAGE, LABELS = "image", "labels"
 INPUT_KINDS = (IMAGE, LABELS)
 KINDS = (LABELS, IMAGE, "table")
-TYPES = ("float", "int", "bool", "choice", "text")
+TYPES = ("float", "int", "bool", "choice", "text", WEIGHTS)
 COLUMN_TYPES = ("int", "float", "string")
 WORKER, HOST = "worker", "host"  # where a module's code runs
-_REQUIRED: Any = object()
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Module:
     `functions` maps a function's name to its ``title``, ``summary``, ``inputs``, ``outputs`` and
     ``parameters``, with every default filled in; it is what the CLI, the app's form and the node
     script are made from. `runtime` is `WORKER`, or `HOST` where the functions run inside NIS.
+    `weights` are the known sets by name; of a `collection` any other set can be had by its id.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Module:
     env: dict[str, str]
     functions: dict[str, Any]
     runtime: str = WORKER
+    weights: dict[str, WeightsSet] = field(default_factory=dict)
+    collection: Collection | None = None
 
     @property
     def lock(self) -> Path:
@@ -109,12 +114,14 @@ def load(folder: Path, name: str | None = None) -> Module:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read: {error}.", "Correct the file.") from error
-    top = _Table(path, "", raw)
+    top = Table(path, "", raw)
     top.one_of("schema", (SCHEMA,))
     expected, name = name or folder.name, top.text("name")
     if name != expected or not records.valid_name(name):
         raise top.error("name", "must be the folder's name: small letters, digits and _")
     environment, worker = top.table("environment"), top.table("worker", {})
+    weights = declared_weights.sets(top)
+    collection = declared_weights.collection(top)
     module = Module(
         name=name,
         title=top.text("title"),
@@ -129,29 +136,32 @@ def load(folder: Path, name: str | None = None) -> Module:
         env=_env(worker.table("env", {})),
         functions={key: _function(table) for key, table in top.tables("functions")},
         runtime=environment.one_of("runtime", (WORKER, HOST), WORKER),
+        weights=weights,
+        collection=collection,
     )
     if module.runtime == HOST and module.env:
         raise worker.error("env", "cannot be set where the functions run inside NIS")
+    declared_weights.complete(top, module.functions, weights, collection)
     for table in (top, environment, worker):
         table.finish()
     return module
 
 
-def _idle_timeout(worker: _Table) -> float:
+def _idle_timeout(worker: Table) -> float:
     seconds = float(worker.number("idle_timeout_s", 600))
     if seconds < 1:
         raise worker.error("idle_timeout_s", "must be at least 1")
     return seconds
 
 
-def _env(table: _Table) -> dict[str, str]:
+def _env(table: Table) -> dict[str, str]:
     for name in table.keys():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             raise table.error(name, "cannot be the name of an environment variable")
     return {name: table.text(name) for name in table.keys()}
 
 
-def _imports(environment: _Table) -> tuple[str, ...]:
+def _imports(environment: Table) -> tuple[str, ...]:
     names = environment.texts("imports")
     for name in names:
         if not all(part.isidentifier() for part in name.split(".")):
@@ -159,7 +169,7 @@ def _imports(environment: _Table) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _function(table: _Table) -> dict[str, Any]:
+def _function(table: Table) -> dict[str, Any]:
     function: dict[str, Any] = {
         "title": table.text("title"),
         "summary": table.text("summary", ""),
@@ -179,7 +189,7 @@ def _function(table: _Table) -> dict[str, Any]:
     return function
 
 
-def _input(table: _Table) -> dict[str, Any]:
+def _input(table: Table) -> dict[str, Any]:
     axes = table.texts("axes")
     for value in axes:
         if value not in AXES:
@@ -189,7 +199,7 @@ def _input(table: _Table) -> dict[str, Any]:
     return {"axes": axes, "kind": kind}
 
 
-def _output(table: _Table) -> dict[str, Any]:
+def _output(table: Table) -> dict[str, Any]:
     output: dict[str, Any] = {"kind": table.one_of("kind", KINDS)}
     if output["kind"] == "table" and table.has("columns"):
         output["columns"] = [_column(entry) for entry in table.list_of_tables("columns")]
@@ -200,7 +210,7 @@ def _output(table: _Table) -> dict[str, Any]:
     return output
 
 
-def _column(table: _Table) -> dict[str, str]:
+def _column(table: Table) -> dict[str, str]:
     column = {
         "name": table.text("name"),
         "type": table.one_of("type", COLUMN_TYPES),
@@ -210,7 +220,7 @@ def _column(table: _Table) -> dict[str, str]:
     return column
 
 
-def _parameter(name: str, table: _Table) -> dict[str, Any]:
+def _parameter(name: str, table: Table) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "type": table.one_of("type", TYPES),
         "default": table.take("default"),
@@ -233,100 +243,8 @@ def _parameter(name: str, table: _Table) -> dict[str, Any]:
     return spec
 
 
-def _choice(table: _Table) -> dict[str, str]:
+def _choice(table: Table) -> dict[str, str]:
     value = table.text("value")
     choice = {"value": value, "label": table.text("label", value)}
     table.finish()
     return choice
-
-
-class _Table:
-    """A TOML table that remembers where it is and which of its keys were asked for."""
-
-    def __init__(self, path: Path, place: str, values: dict[str, Any]) -> None:
-        self._path = path
-        self._place = place
-        self._values = values
-        self._taken: set[str] = set()
-
-    def error(self, key: str, problem: str) -> CatalogError:
-        return CatalogError(
-            f"{self._path}: {self._at(key)} {problem}.", "See docs/modules.md for the keys."
-        )
-
-    def _at(self, key: str) -> str:
-        return f"{self._place}.{key}" if self._place else key
-
-    def keys(self) -> list[str]:
-        return list(self._values)
-
-    def has(self, key: str) -> bool:
-        return key in self._values
-
-    def take(self, key: str, default: Any = _REQUIRED) -> Any:
-        self._taken.add(key)
-        if key in self._values:
-            return self._values[key]
-        if default is _REQUIRED:
-            raise self.error(key, "is missing")
-        return default
-
-    def text(self, key: str, default: Any = _REQUIRED) -> str:
-        value = self.take(key, default)
-        if not isinstance(value, str) or (not value and default is _REQUIRED):
-            raise self.error(key, "must be a text")
-        if not value.isprintable():  # it becomes a line of a node script
-            raise self.error(key, "must be one line of plain text")
-        return value
-
-    def flag(self, key: str) -> bool:
-        value = self.take(key, False)
-        if not isinstance(value, bool):
-            raise self.error(key, "must be true or false")
-        return value
-
-    def number(self, key: str, default: Any = _REQUIRED) -> int | float:
-        value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value - value != 0:
-            raise self.error(key, "must be a finite number")
-        return value
-
-    def texts(self, key: str) -> list[str]:
-        value = self.take(key)
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-            raise self.error(key, "must be a list of texts")
-        return value
-
-    def one_of(self, key: str, known: tuple[Any, ...], default: Any = _REQUIRED) -> Any:
-        value = self.take(key, default)
-        if value not in known:
-            raise self.error(key, f"is {value!r}; known: {', '.join(map(str, known))}")
-        return value
-
-    def table(self, key: str, default: Any = _REQUIRED) -> _Table:
-        value = self.take(key, default)
-        if not isinstance(value, dict):
-            raise self.error(key, "must be a table")
-        return _Table(self._path, self._at(key), value)
-
-    def tables(self, key: str, default: Any = _REQUIRED) -> list[tuple[str, _Table]]:
-        """Return the tables inside of a table, each under a name that is an identifier."""
-        outer = self.table(key, default)
-        if not outer.keys() and default is _REQUIRED:
-            raise self.error(key, "is empty")
-        for name in outer.keys():
-            if not name.isidentifier() or keyword.iskeyword(name):
-                raise outer.error(name, "must be a name made of letters, digits and _")
-        return [(name, outer.table(name)) for name in outer.keys()]
-
-    def list_of_tables(self, key: str) -> list[_Table]:
-        value = self.take(key)
-        if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
-            raise self.error(key, "must be a list of tables")
-        return [_Table(self._path, f"{self._at(key)}[{i}]", v) for i, v in enumerate(value)]
-
-    def finish(self) -> None:
-        """Refuse what nobody asked for: most often a misspelt key."""
-        for key in self._values:
-            if key not in self._taken:
-                raise self.error(key, f"is not known; known: {', '.join(sorted(self._taken))}")

@@ -16,16 +16,10 @@ MODULE = "classic"
 STAGES = 7  # prepare, resolve, install, check, warm-up, self-test, publish
 
 
-@pytest.fixture(scope="module")
-def uv_cache(tmp_path_factory):
-    """Return one cache of real packages for the tests of this file."""
-    return tmp_path_factory.mktemp("uv cache")
-
-
 @pytest.fixture
-def real(world, data_folder, uv_cache, monkeypatch):
+def real(world, data_folder, monkeypatch):
     """Return a bench on an empty data folder that asks the registry."""
-    monkeypatch.setenv("UV_CACHE_DIR", str(uv_cache))
+    monkeypatch.delenv("UV_CACHE_DIR", raising=False)
     one = Bench(data_folder, world.wheels)
     yield one
     client.close()
@@ -57,7 +51,8 @@ def test_an_install_is_killed_at_each_stage(real, tried):
     assert len([p for p in (real.root / "envs" / MODULE).iterdir() if p.name.isdecimal()]) == 1
 
 
-def test_a_repair_is_killed(real, tried):
+def test_a_repair_is_killed(real, shared_uv_cache, tried):
+    real.environment["UV_CACHE_DIR"] = str(shared_uv_cache)
     real.run("install", MODULE)
     venv = real.root / "envs" / MODULE / "1" / ".venv"
     next(venv.glob("**/skimage/__init__.py")).unlink()

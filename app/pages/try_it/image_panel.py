@@ -15,7 +15,7 @@ from app.pages.try_it import hover_words
 from app.pages.try_it.current import Current, Loaded, load
 from app.pages.try_it.empty_state import EmptyState
 from app.pages.try_it.overlay import Overlay
-from app.pages.try_it.toolbar import FIRST_OPACITY, Toolbar
+from app.pages.try_it.toolbar import Toolbar
 from app.theme import SPACE
 from app.viewer.canvas import Canvas
 from app.viewer.contrast_bar import ContrastBar
@@ -64,7 +64,7 @@ class ImagePanel(QWidget):
         self._empty = EmptyState(context, self.toolbar.opening)
         self._lay_out()
         self._connect()
-        self.opacity = FIRST_OPACITY / 100
+        self._show_labels()
 
     # ---- for the page ---------------------------------------------------------------------------
 
@@ -126,6 +126,7 @@ class ImagePanel(QWidget):
     def compare(self, on: bool, captions: tuple[str, str] = SIDES) -> None:
         """Show two canvases side by side, or only the first."""
         self.canvases["B"].setVisible(on)
+        self._both.setSizes([1_000_000] * 2)  # of equal size, whatever it is
         for side, caption in zip(SIDES, captions, strict=True):
             self.canvases[side].caption = caption if on else ""
             self.canvases[side].update()
@@ -154,7 +155,7 @@ class ImagePanel(QWidget):
     # ---- the frame ------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        both = QSplitter(Qt.Orientation.Horizontal)
+        both = self._both = QSplitter(Qt.Orientation.Horizontal)
         both.setChildrenCollapsible(False)
         for canvas in self.canvases.values():
             both.addWidget(canvas)

@@ -32,7 +32,7 @@ class OpenButton(QToolButton):
         self.setShortcut("Ctrl+O")
         self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
-        context.set_icon(self, "open")
+        context.set_icon(self, "folder")
         self._samples: tuple[Sample, ...] = (samples.NUCLEI, samples.SERIES)
         self._sample_paths: set[Path] = set()
         menu = QMenu(self)

@@ -13,7 +13,8 @@ from app.widgets import build
 
 _OPACITY_PX = 84
 _PERCENTS = (25, 50, 100, 200, 400, 800)
-FIRST_OPACITY = 60  # per cent
+# Per cent: areas let the image through, outlines are thin.
+_AREAS, _OUTLINES = 50, 100
 
 
 class Toolbar(QWidget):
@@ -36,13 +37,14 @@ class Toolbar(QWidget):
         self.opacity.setAccessibleName("Opacity of the objects")
         self.opacity.setToolTip("Opacity of the objects")
         self.opacity.setRange(0, 100)
-        self.opacity.setValue(FIRST_OPACITY)
+        self.opacity.setValue(_AREAS)
+        self._other_opacity = _OUTLINES
         self.opacity.setFixedWidth(_OPACITY_PX)
         self.percent = QToolButton()
         self.contrast = _toggle(context, "contrast", "Channels and contrast", on=True)
         self._lay_out(context)
         self.eye.toggled.connect(self.labels_toggled)
-        self.outline.toggled.connect(self.outlines_toggled)
+        self.outline.toggled.connect(self._toggle_outlines)
         self.opacity.valueChanged.connect(lambda value: self.opacity_changed.emit(value / 100))
         self.contrast.toggled.connect(self.contrast_toggled)
         canvas.view.changed.connect(self._show_zoom)
@@ -89,6 +91,12 @@ class Toolbar(QWidget):
         layout.addWidget(self.name, 1)
         layout.addWidget(self._labels)
         layout.addWidget(self._zoom)
+
+    def _toggle_outlines(self, on: bool) -> None:
+        """Outlines and areas have an opacity each."""
+        kept, self._other_opacity = self._other_opacity, self.opacity.value()
+        self.opacity.setValue(kept)
+        self.outlines_toggled.emit(on)
 
     def _show_zoom(self) -> None:
         percent = self._canvas.zoom * 100

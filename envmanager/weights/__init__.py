@@ -1,0 +1,1 @@
+"""The weights of modules: downloaded, imported, checked and removed, in ``ROOT/weights/``."""
