@@ -2,7 +2,7 @@
 
 `PYTHON benchmarks/bioimageio_speed.py [SIDE ...]`, with the Python of the module's environment. The
 network is a U-Net (Ronneberger 2015) of four levels with 32 to 256 features, random weights, halo
-32 px. Times are seconds of the process on one core, so that other programs do not count.
+12 px. Times are seconds of the process on one core, so that other programs do not count.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import worker
 from torch import nn
 
 FEATURES = (32, 64, 128, 256)
-HALO = 32
+HALO = 12
 
 
 class UNet(nn.Module):

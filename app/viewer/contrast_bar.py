@@ -9,7 +9,6 @@ from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtGui import QColor, QIcon, QPainter, QPixmap
 from PySide6.QtWidgets import (
     QCheckBox,
-    QDoubleSpinBox,
     QFrame,
     QGridLayout,
     QHBoxLayout,
@@ -25,6 +24,7 @@ from app.theme import SPACE
 from app.viewer.coloring import Color, Shade
 from app.viewer.display import COLORS, Display
 from app.viewer.histogram import Histogram
+from app.viewer.number_field import NumberField
 from app.viewer.statistics import AUTO, Statistics
 from app.widgets import build
 
@@ -116,10 +116,10 @@ class ContrastBar(QFrame):
         self.channels.itemChanged.connect(self._tick)
         self.gray.toggled.connect(self._set_gray)
         self.histogram.limits_changed.connect(self._set_limits)
-        self.low.editingFinished.connect(self._take_fields)
-        self.high.editingFinished.connect(self._take_fields)
+        self.low.edited.connect(self._take_fields)
+        self.high.edited.connect(self._take_fields)
         for field in self.percentiles:
-            field.editingFinished.connect(self._auto)
+            field.edited.connect(self._auto)
         menu = QMenu(self.color)
         for name, color in COLORS.items():
             action = menu.addAction(_swatch(color), name)
@@ -155,10 +155,7 @@ class ContrastBar(QFrame):
         self.histogram.show_channel(found, (shade.low, shade.high), QColor(*shade.color))
         decimals = _decimals(found)
         for field, value in ((self.low, shade.low), (self.high, shade.high)):
-            field.blockSignals(True)
-            field.setDecimals(decimals)
-            field.setValue(value)
-            field.blockSignals(False)
+            field.set_value(value, decimals)
 
     def _shade(self) -> Shade | None:
         return self.display.shades[self.display.chosen] if self.display.shades else None
@@ -196,7 +193,7 @@ class ContrastBar(QFrame):
 
     def _take_fields(self) -> None:
         low, high = self.low.value(), self.high.value()
-        self._set_limits(low, high if high > low else low + 10.0 ** -self.low.decimals())
+        self._set_limits(low, high if high > low else low + 10.0**-self.low.decimals)
 
     def _auto(self) -> None:
         lower, upper = (field.value() for field in self.percentiles)
@@ -213,23 +210,13 @@ class ContrastBar(QFrame):
             self.channels.currentItem().setIcon(_swatch(color))
 
 
-def _field(name: str) -> QDoubleSpinBox:
-    field = QDoubleSpinBox()
-    field.setAccessibleName(name)
-    field.setToolTip(name)
-    field.setKeyboardTracking(False)
-    field.setRange(-1e12, 1e12)
-    field.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)
-    field.setFixedWidth(_FIELD_PX)
-    return field
+def _field(name: str) -> NumberField:
+    return NumberField(name, -1e12, 1e12, _FIELD_PX)
 
 
-def _percent(name: str, value: float) -> QDoubleSpinBox:
-    field = _field(name)
-    field.setRange(0.0, 100.0)
-    field.setDecimals(1)
-    field.setSuffix(" %")
-    field.setValue(value)
+def _percent(name: str, value: float) -> NumberField:
+    field = NumberField(name, 0, 100, _FIELD_PX, " %")
+    field.set_value(value, decimals=1)
     return field
 
 

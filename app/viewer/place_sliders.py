@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSlider, QSpinBox, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSlider, QWidget
 
 from app.theme import SPACE
 from app.widgets import build
@@ -52,29 +52,31 @@ class _Axis(QWidget):
     def __init__(self, word: str) -> None:
         super().__init__()
         self.slider = QSlider(Qt.Orientation.Horizontal)
-        self.number = QSpinBox()
-        for widget in (self.slider, self.number):
-            widget.setAccessibleName(word)
-            widget.setRange(1, 1)
-        self.number.setKeyboardTracking(False)
-        self.number.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
-        self._of = build.label(style="muted")
+        self.slider.setAccessibleName(word)
+        self.slider.setRange(1, 1)
+        self._told = build.label(style="muted")
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(SPACE)
-        layout.addWidget(QLabel(word))
+        layout.addWidget(build.label(word))
         layout.addWidget(self.slider, 1)
-        layout.addWidget(self.number)
-        layout.addWidget(self._of)
-        self.slider.valueChanged.connect(self.number.setValue)
-        self.number.valueChanged.connect(self.slider.setValue)
+        layout.addWidget(self._told)
+        self.slider.valueChanged.connect(self._tell)
 
     def set_length(self, length: int, first: int) -> None:
-        for widget in (self.slider, self.number):
-            widget.blockSignals(True)
-            widget.setRange(1, length)
-            widget.setValue(first + 1)
-            widget.blockSignals(False)
+        self.slider.blockSignals(True)
+        self.slider.setRange(1, length)
+        self.slider.setValue(first + 1)
+        self.slider.blockSignals(False)
         self.slider.setPageStep(max(1, length // 10))
-        self._of.setText(f"of {length}")
+        # The widest text keeps its place, so that the slider does not change while it is moved.
+        self._told.setMinimumWidth(self._told.fontMetrics().horizontalAdvance(_of(length, length)))
+        self._tell(first + 1)
         self.setVisible(length > 1)
+
+    def _tell(self, number: int) -> None:
+        self._told.setText(_of(number, self.slider.maximum()))
+
+
+def _of(number: int, length: int) -> str:
+    return f"{number} of {length}"
