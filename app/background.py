@@ -20,10 +20,11 @@ from PySide6.QtCore import QObject, Qt, Signal
 
 from envmanager import failures
 from envmanager.errors import Cancelled, GA3EnvError
-from envmanager.events import CancelToken, Event, Items, LogLine, Notice, Progress, Report, Stage
+from envmanager.events import CancelToken, Items, LogLine, Notice, Progress, Stage
 
 T = TypeVar("T")
-Work = Callable[[Report, CancelToken], T]
+Tell = Callable[[object], None]  # a `Report` that takes any other news as well: see `Task.told`
+Work = Callable[[Tell, CancelToken], T]
 
 ENGINE, RUNS = "engine", "runs"  # the lanes: environments are changed; images are computed
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
@@ -50,6 +51,7 @@ class Task(QObject, Generic[T]):
 
     changed = Signal()
     noticed = Signal(str)
+    told = Signal(object)  # what the work reports beside the engine's events
     succeeded = Signal(object)
     failed = Signal(object)  # GA3EnvError
     cancelled = Signal()
@@ -84,7 +86,7 @@ class Task(QObject, Generic[T]):
         self._token.cancel()
         self.changed.emit()
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: object) -> None:
         match event:
             case Stage():
                 self.stage, self.progress, self.items = event, None, None
@@ -99,6 +101,8 @@ class Task(QObject, Generic[T]):
             case Notice(text):
                 self.notices.append(text)
                 self.noticed.emit(text)
+            case _:
+                self.told.emit(event)
 
     def _end(self, result: T | None, error: GA3EnvError | None) -> None:
         self.result, self.error = result, error
@@ -207,7 +211,7 @@ class Background(QObject):
         token = task._token
         self._post(partial(self._begin, task))
 
-        def report(event: Event) -> None:
+        def report(event: object) -> None:
             self._post(partial(self._pass_on, task, event))
 
         def checked() -> T:
@@ -221,7 +225,7 @@ class Background(QObject):
         task.changed.emit()
         self.tasks_changed.emit()
 
-    def _pass_on(self, task: Task[Any], event: Event) -> None:
+    def _pass_on(self, task: Task[Any], event: object) -> None:
         task._take(event)
         if not isinstance(event, LogLine):
             self._touched[task] = None

@@ -122,7 +122,7 @@ def write_labels(path: Path, labels: np.ndarray) -> None:
     if suffix == ".png" and largest > 65535:
         raise ImageError(f"{path.name} cannot hold more than 65,535 objects.", "Use .tif.")
     narrow = labels.astype(np.uint16 if largest <= 65535 else np.uint32)
-    _write_whole(path, lambda place: _write(place, suffix, narrow, labels))
+    write_whole(path, lambda place: _write(place, suffix, narrow, labels))
 
 
 def _write(place: Path, suffix: str, narrow: np.ndarray, labels: np.ndarray) -> None:
@@ -146,7 +146,14 @@ def _write(place: Path, suffix: str, narrow: np.ndarray, labels: np.ndarray) -> 
         )
 
 
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a file that is then put into its place.
+
+    Raises
+    ------
+    ImageError
+        The file cannot be written.
+    """
     try:
         files.write_whole(path, write)
     except OSError as error:
@@ -166,7 +173,7 @@ def write_overlay(path: Path, image: Image, labels: np.ndarray) -> None:
         pixels, labels = pixels[middle], labels[middle]
     picture = _to_rgb(pixels)
     picture[_outlines(labels)] = OUTLINE
-    _write_whole(path, lambda place: Picture.fromarray(picture).save(place, "PNG"))
+    write_whole(path, lambda place: Picture.fromarray(picture).save(place, "PNG"))
 
 
 def _to_rgb(pixels: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import psutil
 
 from envmanager.data.paths import DataFolder
 from envmanager.data.users import User
-from ga3_nodes import client, leases, locks, records, spawn
+from ga3_nodes import client, home, leases, locks, records, spawn
 from ga3_nodes.errors import GA3EnvError
 
 _POLL_S = 0.02
@@ -24,7 +25,8 @@ class Worker:
 
     Each of them has ``program``, ``pid``, ``since`` (seconds since the epoch) and ``busy``. Where
     `responding` is False the worker does not answer: it counts as busy, and its clients are those
-    that its lease names.
+    that its lease names. `device` is where it computes, empty where unknown; `memory` are the
+    bytes of main memory that it and the processes below it hold, as `measured` tells.
     """
 
     module: str
@@ -35,6 +37,8 @@ class Worker:
     busy: bool
     clients: list[User]
     responding: bool = True
+    device: str = ""
+    memory: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -54,17 +58,48 @@ def live(data: DataFolder, module: str | None = None) -> list[Worker]:
     return [worker for _, worker in _live(data, module)]
 
 
+def measured(found: list[Worker]) -> list[Worker]:
+    """Return the workers with the memory that each of them holds at this moment."""
+    return [replace(worker, memory=_memory(worker.pid)) for worker in found]
+
+
+def _memory(pid: int) -> int | None:
+    """Return the bytes of a process and of those below it; None where it is gone."""
+    try:
+        process = psutil.Process(pid)
+        held = int(process.memory_info().rss)
+        below = process.children(recursive=True)
+    except psutil.Error:
+        return None
+    for child in below:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            held += child.memory_info().rss
+    return held
+
+
 def _live(data: DataFolder, module: str | None) -> list[tuple[Path, Worker]]:
     found = []
     for stem, record in records.live(data.root):
         if module not in (None, record.module):
             continue
         try:
-            found.append((stem, _worker(record, client.status(record))))
+            worker = _worker(record, client.status(record))
         except (GA3EnvError, OSError):
-            if locks.is_locked(records.lease_path(stem)):  # else it has just ended
-                found.append((stem, _silent(data, record)))
+            if not locks.is_locked(records.lease_path(stem)):
+                continue  # it has just ended
+            worker = _silent(data, record)
+        found.append((stem, replace(worker, device=_device(data, record))))
     return found
+
+
+def _device(data: DataFolder, record: records.WorkerRecord) -> str:
+    """Return where a worker of the published generation computes; empty for any other."""
+    try:
+        published = home.read_config(data.root)["modules"].get(record.module)
+        entry = home.entry(data.root, record.module, published) if published else None
+    except GA3EnvError:
+        return ""
+    return entry.device if entry and entry.generation == record.generation else ""
 
 
 def _worker(record: records.WorkerRecord, status: dict[str, Any]) -> Worker:

@@ -29,7 +29,7 @@ from app.viewer.statistics import AUTO, Statistics
 from app.widgets import build
 
 _LIST_PX = 148
-_FIELD_PX = 76
+_FIELDS_PX = 268
 _SWATCH_PX = 14
 _HEIGHT_PX = 124
 
@@ -93,7 +93,10 @@ class ContrastBar(QFrame):
         column.setSpacing(SPACE // 2)
         column.addWidget(self.channels, 1)
         column.addWidget(self.gray)
-        fields = QGridLayout()
+        right = QWidget()
+        right.setFixedWidth(_FIELDS_PX)
+        fields = QGridLayout(right)
+        fields.setContentsMargins(0, 0, 0, 0)
         fields.setHorizontalSpacing(SPACE)
         fields.setVerticalSpacing(SPACE // 2)
         fields.addWidget(build.label("Range", "muted"), 0, 0)
@@ -109,7 +112,7 @@ class ContrastBar(QFrame):
         layout.setSpacing(2 * SPACE)
         layout.addWidget(left)
         layout.addWidget(self.histogram, 1)
-        layout.addLayout(fields)
+        layout.addWidget(right)
 
     def _connect(self) -> None:
         self.channels.currentRowChanged.connect(self._choose)
@@ -211,11 +214,11 @@ class ContrastBar(QFrame):
 
 
 def _field(name: str) -> NumberField:
-    return NumberField(name, -1e12, 1e12, _FIELD_PX)
+    return NumberField(name, -1e12, 1e12)
 
 
 def _percent(name: str, value: float) -> NumberField:
-    field = NumberField(name, 0, 100, _FIELD_PX, " %")
+    field = NumberField(name, 0, 100, " %")
     field.set_value(value, decimals=1)
     return field
 

@@ -1,10 +1,10 @@
-"""A field for a number, as narrow as a histogram's side needs it."""
+"""A field for a number, that is as wide as its place."""
 
 from __future__ import annotations
 
 from PySide6.QtCore import QLocale, Qt, Signal
 from PySide6.QtGui import QDoubleValidator
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QLineEdit, QSizePolicy
 
 _C = QLocale(QLocale.Language.C)  # a point in every country, as in files and in scripts
 
@@ -14,11 +14,11 @@ class NumberField(QLineEdit):
 
     edited = Signal(float)
 
-    def __init__(self, name: str, low: float, high: float, width: int, unit: str = "") -> None:
+    def __init__(self, name: str, low: float, high: float, unit: str = "") -> None:
         super().__init__()
         self.setAccessibleName(name)
         self.setToolTip(name)
-        self.setFixedWidth(width)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
         self._low, self._high, self._unit = low, high, unit
         self.decimals = 0

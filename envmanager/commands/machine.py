@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
-from envmanager.data import settings
+from envmanager.data import redaction, settings
 from envmanager.data.paths import data_folder
 from envmanager.disk import Usage
 from envmanager.environments import preferences
@@ -119,16 +118,22 @@ def workers_command(options: argparse.Namespace) -> Outcome:
         if not options.module:
             raise UsageError("Which module's worker shall start?", "./run workers start classic")
         workers.start(options.module)
-    found = workers.live(data, options.module)
+    found = workers.measured(workers.live(data, options.module))
 
     def show() -> None:
         if not found:
             console.print_line("No worker is running.")
             return
-        rows = [(w.module, w.generation, w.pid, w.idle_s, users_text(w.clients)) for w in found]
-        console.print_table(["module", "gen.", "pid", "idle s", "clients"], rows)
+        titles = ["module", "gen.", "pid", "device", "memory", "idle s", "clients"]
+        console.print_table(titles, [_worker_row(worker) for worker in found])
 
     return Outcome({"action": options.action, "workers": [w.as_dict() for w in found]}, show)
+
+
+def _worker_row(worker: workers.Worker) -> tuple[object, ...]:
+    memory = "" if worker.memory is None else console.size(worker.memory)
+    place = (worker.module, worker.generation, worker.pid, worker.device, memory)
+    return (*place, worker.idle_s, users_text(worker.clients))
 
 
 def _workers_stop(stopped: workers.Stopped) -> Outcome:
@@ -177,7 +182,7 @@ def _shown(value: Any) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
     if isinstance(value, bool):
         return text.lower()
-    return re.sub(r"(://[^/@:\s]*):[^/@\s]*@", r"\1:***@", text)  # a password in an address
+    return redaction.without_passwords(text)
 
 
 def move_root_command(options: argparse.Namespace) -> Outcome:

@@ -6,6 +6,7 @@ from envmanager.disk.figures import PARTS, CacheUsage, ModuleUsage, Overview
 from envmanager.disk.kept import cached
 from envmanager.disk.overview import overview
 from envmanager.disk.prediction import Prediction, predict
+from envmanager.disk.vendor import VendorFolder, vendor
 from envmanager.disk.volumes import Volume, volumes
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "Overview",
     "Prediction",
     "Usage",
+    "VendorFolder",
     "Volume",
     "cached",
     "clean_cache",
     "overview",
     "predict",
     "scan",
+    "vendor",
     "volumes",
 ]

@@ -151,8 +151,7 @@ def _labels(inside: np.ndarray, edge: Any, threshold: float, split: float) -> np
     if not split:
         return regions
     depth = ndi.distance_transform_edt(mask)
-    reach = max(1, round(split))
-    peaks = feature.peak_local_max(depth, min_distance=reach, labels=regions, exclude_border=False)
+    peaks = feature.peak_local_max(depth, round(split) or 1, labels=regions, exclude_border=False)
     seeds = np.zeros_like(regions)
     seeds[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     return segmentation.watershed(-depth, seeds, mask=mask)
@@ -250,8 +249,7 @@ def _check_kind(package: str, content: Mapping[str, Any]) -> None:
     version = str(content.get("format_version", "none"))
     if f"{version}."[:4] not in ("0.3.", "0.4.", "0.5."):
         raise ValueError(f"{package} has the format version {version}; known are 0.3 to 0.5.")
-    inputs = content.get("inputs")
-    for tensor in inputs if isinstance(inputs, list) else []:
+    for tensor in content.get("inputs") or ():
         if isinstance(tensor, dict) and tensor.get("output_of"):  # it would be downloaded
             raise ValueError("The model needs the result of another one, which is not supported.")
 
@@ -362,8 +360,9 @@ def _cut(given: Any, made: Any, length: int, limit: int) -> _Cut:
         return smallest + (max(0, -((smallest - least) // step)) * step if step else 0)
 
     tile = valid(length + 2 * margin)
-    if step and tile > limit:
-        tile = valid(max(limit - step, 2 * margin) + 1)
+    if step and tile > limit:  # as many tiles as it takes, and as small as they can then be
+        most = valid(max(limit - step, 2 * margin) + 1) - 2 * margin
+        tile = valid(-(-length // -(-length // most)) + 2 * margin)
     used = tile - 2 * margin
     if used <= 0:
         raise ValueError(f"The model leaves nothing of its tiles of {tile} px.")

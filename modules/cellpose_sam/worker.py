@@ -450,16 +450,16 @@ def _arguments(is_volume: bool, options: Options) -> dict[str, Any]:
 
 @contextmanager
 def _reported(model: models.CellposeModel, batches: int, progress: Progress) -> Iterator[None]:
-    """Tell the progress before each layer of the network, where a cancelled call also ends."""
-    layers = model.net.encoder.blocks
-    total, done = len(layers) * batches, 0
+    """Tell the progress before each part of a layer, where a cancelled call also ends."""
+    parts = list(model.net.encoder.blocks.modules())[1:]  # the first is the list of layers
+    total, done = len(parts) * batches, 0
 
     def tell(*_: object) -> None:
         nonlocal done
         progress(NETWORK_SHARE * min(1.0, done / total), "Computing")
         done += 1
 
-    hooks = [layer.register_forward_pre_hook(tell) for layer in layers]
+    hooks = [part.register_forward_pre_hook(tell) for part in parts]
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ import tifffile
 from envmanager import workers
 from envmanager.data.paths import uv_binary
 from envmanager.data.settings import Settings
-from ga3_nodes import client
+from ga3_nodes import client, records
 from ga3_nodes.errors import Cancelled, GA3EnvError
 from tests import programs
 from tests.sharing import once
@@ -262,8 +262,8 @@ def test_bad_input_is_refused_and_the_worker_lives_on(sam, weights, by_hand, tmp
             segment(pixels, **{"model": weights, **parameters})
         assert caught.value.code != "module_failed"
         assert str(caught.value.message).count("\n") == 0
-    _cancel_on_the_way(image, weights)
     assert pids(sam) == worker
+    _cancel_on_the_way(image, weights)
 
 
 # The library would fill both with random numbers, or fail with a page of text.
@@ -278,7 +278,7 @@ torch.save({**state, "out.bias": torch.zeros(191)}, given["folder"] + "/other sh
 
 
 def _cancel_on_the_way(image, weights) -> None:
-    """Cancel while the network computes: between two of its layers, so the model stays loaded."""
+    """Cancel while the network computes, which ends between two parts of a layer."""
     heard = []
     with pytest.raises(Cancelled):
         client.call(
@@ -312,3 +312,7 @@ def test_beside_cellpose_3_with_another_numpy(
     installed("cellpose_sam", sam_settings)
     with pytest.raises(GA3EnvError, match="Cellpose 1 to 3"):
         segment(image, old_model)
+    client.close()
+    for _, record in records.live(cellpose.data.root):  # the fixture ends those of one root only
+        client.stop(record)
+    programs.until(lambda: not workers.live(cellpose.data, "cellpose"))

@@ -16,7 +16,7 @@ from bioimageio.spec.model.v0_5 import *
 
 folder = Path(given["folder"])
 files = folder / "files"
-files.mkdir()
+files.mkdir(exist_ok=True)
 (files / "README.md").write_text("# Made by a test")
 
 class Net(torch.nn.Module):

@@ -76,7 +76,7 @@ class ImagePanel(QWidget):
             partial(self._show_first, path),
             partial(self._refuse, path),
             owner=self,
-            only_latest=self._question,
+            only_latest=f"image to open {id(self)}",
         )
 
     def open_files(self, paths: Sequence[Path]) -> None:
@@ -162,6 +162,7 @@ class ImagePanel(QWidget):
         self.canvases["B"].setAccessibleName("Image, second result")
         self.canvases["B"].hide()
         self._frame = build.frame("card")
+        self._frame.setStyleSheet("#card { border-radius: 2px; }")  # the image has corners
         inside = QVBoxLayout(self._frame)
         inside.setContentsMargins(1, 1, 1, 1)
         inside.addWidget(both)
@@ -191,7 +192,6 @@ class ImagePanel(QWidget):
         outer.addLayout(self._stack, 1)
 
     def _connect(self) -> None:
-        self._question = f"image panel {id(self)}"
         self.canvases["B"].link(self.canvas)
         for side, canvas in self.canvases.items():
             canvas.set_layers([self.image_layer, self.overlays[side].layer])
@@ -257,13 +257,15 @@ class ImagePanel(QWidget):
         self._context.background.ask(
             partial(load, self._current),
             self._show_plane,
-            self._show_none,
+            partial(self._show_none, self._current),
             owner=self,
-            only_latest=self._question,
+            only_latest=f"plane {id(self)}",
         )
         self.place_changed.emit()
 
     def _show_plane(self, loaded: Loaded) -> None:
+        if loaded.current != self._current:
+            return  # another image was opened meanwhile
         self._set_busy("")
         if self.message.property("tone") == "danger":
             self.message.hide()
@@ -273,7 +275,9 @@ class ImagePanel(QWidget):
             overlay.show_at(loaded.current)
         self._show_state()
 
-    def _show_none(self, error: GA3EnvError) -> None:
+    def _show_none(self, current: Current, error: GA3EnvError) -> None:
+        if current != self._current:
+            return
         self.image_layer.set_plane(None, ())
         self._fail(error)
 

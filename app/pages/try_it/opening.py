@@ -93,12 +93,12 @@ class OpenButton(QToolButton):
         menu.clear()
         menu.addAction("Open an image ...", self.browse)
         if recent := self.recent():
-            menu.addSection("Recent")
+            _add_heading(menu, "Recent")
             for name in recent:
                 action = menu.addAction(Path(name).name.replace("&", "&&"))
                 action.setToolTip(name)
                 action.triggered.connect(lambda _=False, p=Path(name): self.chosen.emit(p))
-        menu.addSection("Samples")
+        _add_heading(menu, "Samples")
         self.add_samples(menu)
         self._ask_for_samples()  # a module may be installed by the next time
 
@@ -120,3 +120,8 @@ class OpenButton(QToolButton):
     def _open_sample(self, path: Path) -> None:
         self._sample_paths.add(path)
         self.chosen.emit(path)
+
+
+def _add_heading(menu: QMenu, text: str) -> None:
+    menu.addSeparator()
+    menu.addAction(text).setEnabled(False)
