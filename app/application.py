@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from PySide6.QtCore import QCoreApplication, Qt
+from PySide6.QtCore import QCoreApplication, Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from app import icons
@@ -19,6 +20,7 @@ from envmanager.errors import GA3EnvError
 from ga3_nodes import __version__
 
 NAME = "GA3 Environment Manager"
+_UNSEEN_MS = 1000
 
 
 def application() -> QApplication:
@@ -46,11 +48,19 @@ class Application:
     def show(self, page: str = "modules") -> None:
         """Show the window, and begin to read what it shows."""
         self.window.show_page(page)
+        self.window.painted.connect(self.store.begin)
+        QTimer.singleShot(_UNSEEN_MS, self.store.begin)  # a minimised window is not painted
         self.window.show()
-        self.store.begin()
+
+    def open(self, arguments: Sequence[str]) -> None:
+        """Open the images and module folders that a start names."""
+        for argument in arguments:
+            if not self.window.open_path(Path(argument).absolute()):
+                self.window.tell(f"The app cannot open {argument}.", tone="warning")
 
     def come_forward(self, arguments: list[str]) -> None:
         """Do what a second start asks for."""
+        self.open(arguments)
         window = self.window
         window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
         window.raise_()
@@ -78,15 +88,26 @@ def check_display() -> None:
         )
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run the app until its window is closed; return the exit code."""
+def run(arguments: Sequence[str], first_paint: Callable[[], object] | None = None) -> int:
+    """Run the app until its window is closed; return the exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Images and module folders to open.
+    first_paint : callable, optional
+        Is called when the window is seen.
+    """
     qt = application()
     single = SingleInstance()
-    if not single.claim(list(arguments)):
+    if not single.claim([str(Path(argument).absolute()) for argument in arguments]):
         return 0
     app = Application()
     single.called.connect(app.come_forward)
     app.show()
+    app.open(arguments)
+    if first_paint:
+        app.window.painted.connect(first_paint)
     try:
         return qt.exec()
     finally:

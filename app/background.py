@@ -12,13 +12,12 @@ import queue
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from envmanager import failures
 from envmanager.errors import Cancelled, GA3EnvError
 from envmanager.events import CancelToken, Items, LogLine, Notice, Progress, Stage
 
@@ -41,6 +40,8 @@ class Task(QObject, Generic[T]):
         What it does, for people, such as ``Install Cellpose``.
     module : str
         The module that it is about; may be empty.
+    lane : str
+        `ENGINE`, `RUNS` or another: tasks of one lane wait for each other.
     state : str
         `WAITING`, `RUNNING`, `DONE`, `FAILED` or `CANCELLED`.
     stage, progress, items
@@ -57,10 +58,11 @@ class Task(QObject, Generic[T]):
     cancelled = Signal()
     ended = Signal()  # after one of the three above
 
-    def __init__(self, title: str, module: str, parent: QObject) -> None:
+    def __init__(self, title: str, module: str, lane: str, parent: QObject) -> None:
         super().__init__(parent)
         self.title = title
         self.module = module
+        self.lane = lane
         self.state = WAITING
         self.stage: Stage | None = None
         self.progress: Progress | None = None
@@ -70,6 +72,7 @@ class Task(QObject, Generic[T]):
         self.error: GA3EnvError | None = None
         self.result: T | None = None
         self._token = CancelToken()
+        self._withdraw: Callable[[], bool] = lambda: False  # takes it from its lane's queue
 
     @property
     def is_over(self) -> bool:
@@ -82,9 +85,13 @@ class Task(QObject, Generic[T]):
         return self._token.cancelled and not self.is_over
 
     def cancel(self) -> None:
-        """Ask the work to stop; it ends within a few seconds, and tells so by `cancelled`."""
+        """Ask the work to stop: at once where it waits, else within a few seconds.
+
+        `cancelled` tells when it has ended.
+        """
         self._token.cancel()
-        self.changed.emit()
+        if not self._withdraw():
+            self.changed.emit()
 
     def _take(self, event: object) -> None:
         match event:
@@ -188,11 +195,12 @@ class Background(QObject):
 
     def start(self, title: str, work: Work[T], *, module: str = "", lane: str = ENGINE) -> Task[T]:
         """Begin long work, as soon as the lane's earlier tasks have ended."""
-        task: Task[T] = Task(title, module, self)
+        task: Task[T] = Task(title, module, lane, self)
         self.tasks.append(task)
         if lane not in self._lanes:
             self._lanes[lane] = ThreadPoolExecutor(1, thread_name_prefix=lane)
-        self._lanes[lane].submit(self._run, task, work)
+        waiting = self._lanes[lane].submit(self._run, task, work)
+        task._withdraw = partial(self._withdraw, task, waiting)
         self.tasks_changed.emit()
         return task
 
@@ -206,6 +214,13 @@ class Background(QObject):
     def under_way(self) -> list[Task[Any]]:
         """Return the tasks that are not over."""
         return [task for task in self.tasks if not task.is_over]
+
+    def _withdraw(self, task: Task[Any], waiting: Future[None]) -> bool:
+        """End a task that has not begun."""
+        if not waiting.cancel():
+            return False
+        self._end(task, None, Cancelled("Cancelled before it began."))
+        return True
 
     def _run(self, task: Task[T], work: Work[T]) -> None:
         token = task._token
@@ -281,6 +296,8 @@ def _outcome(work: Callable[[], T]) -> tuple[T | None, GA3EnvError | None]:
     try:
         return work(), None
     except Exception as error:
+        from envmanager import failures  # loads half of the engine: not before the first paint
+
         return None, failures.as_error(error)
 
 

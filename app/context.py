@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, QSize
 from PySide6.QtWidgets import QLabel, QPushButton, QToolButton, QWidget
 
 from app import icons
@@ -22,8 +22,19 @@ class Shell(Protocol):
     def show_page(self, page: str, **hints: Any) -> None:
         """Go to a page, which gets `hints` through `Page.visit`."""
 
-    def tell(self, text: str, *, tone: str = "info", details: str = "") -> None:
-        """Say something in the message bar; `tone` is info, success, warning or danger."""
+    def tell(
+        self,
+        text: str,
+        *,
+        tone: str = "info",
+        details: str = "",
+        action: str = "",
+        run: Callable[[], object] | None = None,
+    ) -> None:
+        """Say something in the message bar; `tone` is info, success, warning or danger.
+
+        `action` is the text of a button for the next step, which `run` takes.
+        """
 
     def tell_error(
         self, error: GA3EnvError, *, action: str = "", run: Callable[[], object] | None = None
@@ -54,7 +65,7 @@ class Context:
 
         def draw() -> None:
             drawing = icons.icon(name, getattr(self.theme.colors, color))
-            label.setPixmap(drawing.pixmap(size, size))
+            label.setPixmap(drawing.pixmap(QSize(size, size), label.devicePixelRatioF()))
 
         draw()
         self._follow(label, draw)

@@ -9,7 +9,7 @@ import os
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
-from envmanager.data.paths import data_folder
+from ga3_nodes import home
 
 _PATIENCE_MS = 1000
 
@@ -21,7 +21,7 @@ class SingleInstance(QObject):
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        who = f"{getpass.getuser()}\n{os.path.normcase(data_folder().root)}"
+        who = f"{getpass.getuser()}\n{os.path.normcase(home.places()[0])}"
         self._name = "ga3env-" + hashlib.sha256(who.encode()).hexdigest()[:16]
         self._server = QLocalServer(self)
         self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)

@@ -2,6 +2,9 @@
 
 The command line, other users and NIS change the data folder too, so the folders that tell of a
 change are watched, and read again from time to time.
+
+The engine is imported where it is first needed, which is not in the GUI thread: numpy and psutil,
+which it loads, would keep the window from its first paint for as long as Qt itself does.
 """
 
 from __future__ import annotations
@@ -9,17 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
 
 from app.background import Background
-from envmanager.data.paths import DataFolder, data_folder
-from envmanager.environments import inventory
-from envmanager.environments.inventory import ModuleStatus
 from envmanager.errors import CatalogError, GA3EnvError, UnknownModule
-from envmanager.modules import catalog
-from envmanager.modules.catalog import Module
 from ga3_nodes import home
+
+if TYPE_CHECKING:
+    from envmanager.data.paths import DataFolder
+    from envmanager.environments.inventory import ModuleStatus
+    from envmanager.modules.catalog import Module
 
 _SETTLE_MS = 150  # several changes that come at once are read once
 _AGAIN_MS = 5000  # who uses a module is told by locks, which no watcher sees
@@ -48,6 +52,10 @@ class Snapshot:
 
 def read() -> Snapshot:
     """Read the present state; not in the GUI thread."""
+    from envmanager.data.paths import data_folder
+    from envmanager.environments import inventory
+    from envmanager.modules import catalog
+
     data = data_folder()
     statuses = tuple(inventory.statuses(data))
     declarations = {}
@@ -83,6 +91,8 @@ class Store(QObject):
 
     def begin(self) -> None:
         """Read for the first time, and from then on whenever something changes."""
+        if self._again.isActive():
+            return
         self._again.start()
         self.refresh()
 
@@ -107,6 +117,8 @@ class Store(QObject):
 
 
 def _read_and_places() -> tuple[Snapshot, list[str]]:
+    from envmanager.data.paths import data_folder
+
     return read(), _places(data_folder())
 
 

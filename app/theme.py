@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from string import Template
 
 from PySide6.QtCore import QObject, Qt, Signal
@@ -11,6 +12,7 @@ from PySide6.QtWidgets import QApplication
 
 SPACE = 8  # px; distances are multiples of it
 RADIUS = 8
+_DRAWINGS = Path(__file__).resolve().parent.parent / "resources" / "style"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ QToolTip { background: $raised; color: $text; border: 1px solid $border; padding
 #navigation QToolButton:checked { background: $selection; color: $accent; font-weight: 600; }
 #navigation QToolButton:focus { border: 1px solid $accent; }
 #card, #panel { background: $surface; border: 1px solid $border; border-radius: ${radius}px; }
-#card[chosen="true"] { border: 1px solid $accent; }
+#card[chosen="true"], #card:focus { border: 1px solid $accent; }
+#pill { background: $raised; color: $muted; border-radius: 4px; padding: 1px 6px; }
 #title { font-size: 17pt; font-weight: 600; }
 #heading { font-size: 12pt; font-weight: 600; }
 #muted, #muted QLabel { color: $muted; }
@@ -101,6 +104,19 @@ QTableView {
 }
 QLineEdit:focus, QPlainTextEdit:focus, QTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus,
 QComboBox:focus, QListView:focus, QTreeView:focus, QTableView:focus { border-color: $accent; }
+QComboBox::drop-down { border: none; width: 26px; }
+QComboBox::down-arrow { image: url("$drawings/down.svg"); width: 14px; height: 14px; }
+QCheckBox::indicator {
+    width: 15px; height: 15px; border: 1px solid $muted; border-radius: 4px; background: $surface;
+}
+QCheckBox::indicator:focus, QCheckBox::indicator:hover { border-color: $accent; }
+QCheckBox::indicator:checked {
+    background: $accent; border-color: $accent; image: url("$drawings/check-$scheme.svg");
+}
+QTextEdit[plain="true"] { background: transparent; border: none; padding: 0; }
+QTextEdit#muted { color: $muted; }
+QTextEdit[tone="danger"] { color: $danger; }
+QTextEdit[tone="warning"] { color: $warning; }
 QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;
     padding: 4px 6px;
@@ -158,7 +174,9 @@ class Theme(QObject):
         dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
         self.colors = DARK if dark else LIGHT
         self._application.setPalette(_palette(self.colors))
-        style = _STYLE.substitute(asdict(self.colors), radius=RADIUS)
+        scheme = "dark" if dark else "light"
+        more = {"radius": RADIUS, "drawings": _DRAWINGS.as_posix(), "scheme": scheme}
+        style = _STYLE.substitute(asdict(self.colors), **more)
         self._application.setStyleSheet(style)
         self.changed.emit()
 

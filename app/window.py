@@ -5,10 +5,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSettings, QSize, Qt
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDropEvent,
+    QKeySequence,
+    QPaintEvent,
+    QShortcut,
+    QShowEvent,
+)
 from PySide6.QtWidgets import (
     QButtonGroup,
     QFrame,
@@ -53,10 +63,17 @@ PAGES = (
     Entry("system", "System", "system", ("app.pages.system", "SystemPage")),
     Entry("settings", "Settings", "settings", ("app.pages.settings", "SettingsPage")),
 )
+ABOUT = Entry("about", "About", "info", ("app.pages.about", "AboutPage"))
+_IMAGES = (".tif", ".tiff", ".nd2", ".png", ".jpg", ".jpeg")
 
 
 class MainWindow(QMainWindow):
-    """The application's window; does for its pages what `context.Shell` says."""
+    """The application's window; does for its pages what `context.Shell` says.
+
+    An image that is dropped on it opens on Try it; a module's folder is offered to be added.
+    """
+
+    painted = Signal()  # once: the user sees the window
 
     def __init__(self, theme: Theme, background: Background, store: Store) -> None:
         super().__init__()
@@ -70,8 +87,12 @@ class MainWindow(QMainWindow):
         self._pages: dict[str, Page] = {}
         self._buttons: dict[str, QToolButton] = {}
         self._asked_to_close = False
+        self._is_painted = False
+        self.setAcceptDrops(True)
         self._lay_out()
         self._place()
+        refresh = QShortcut(QKeySequence(QKeySequence.StandardKey.Refresh), self)
+        refresh.activated.connect(store.refresh)
         store.failed.connect(self.tell_error)
 
     # ---- the pages ------------------------------------------------------------------------------
@@ -84,7 +105,7 @@ class MainWindow(QMainWindow):
     def show_page(self, page: str, **hints: Any) -> None:
         """Go to a page; it is made at its first visit."""
         if page not in self._pages:
-            entry = next(entry for entry in PAGES if entry.key == page)
+            entry = next(entry for entry in (*PAGES, ABOUT) if entry.key == page)
             module, name = entry.place
             made: Page = getattr(importlib.import_module(module), name)(self.context)
             self._pages[page] = made
@@ -96,9 +117,17 @@ class MainWindow(QMainWindow):
         self._stack.setCurrentWidget(new)
         new.visit(**hints)
 
-    def tell(self, text: str, *, tone: str = "info", details: str = "") -> None:
+    def tell(
+        self,
+        text: str,
+        *,
+        tone: str = "info",
+        details: str = "",
+        action: str = "",
+        run: Callable[[], object] | None = None,
+    ) -> None:
         """Say something in the message bar."""
-        self.messages.tell(text, tone=tone, details=details)
+        self.messages.tell(text, tone=tone, details=details, action=action, run=run)
 
     def tell_error(
         self, error: GA3EnvError, *, action: str = "", run: Callable[[], object] | None = None
@@ -133,20 +162,60 @@ class MainWindow(QMainWindow):
         layout.setSpacing(2)
         group = QButtonGroup(self)
         for number, entry in enumerate(PAGES, 1):
-            button = build.tool(entry.title, tip=f"{entry.title} (Ctrl+{number})")
-            button.setText(entry.title)
-            button.setCheckable(True)
-            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-            button.setFixedWidth(_NAVIGATION_PX - 2 * SPACE)
-            self.context.set_icon(button, entry.icon)
-            button.clicked.connect(lambda _=False, key=entry.key: self.show_page(key))
+            button = self._entry_button(entry, f"{entry.title} (Ctrl+{number})")
             shortcut = QShortcut(QKeySequence(f"Ctrl+{number}"), self)
-            shortcut.activated.connect(lambda key=entry.key: self.show_page(key))
+            shortcut.activated.connect(partial(self.show_page, entry.key))
             group.addButton(button)
             layout.addWidget(button)
-            self._buttons[entry.key] = button
         layout.addStretch(1)
+        about = self._entry_button(ABOUT, "Version, licence, and what it is made of")
+        group.addButton(about)
+        layout.addWidget(about)
         return frame
+
+    def _entry_button(self, entry: Entry, tip: str) -> QToolButton:
+        button = build.tool(entry.title, partial(self.show_page, entry.key), tip=tip)
+        button.setText(entry.title)
+        button.setCheckable(True)
+        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        button.setFixedWidth(_NAVIGATION_PX - 2 * SPACE)
+        self.context.set_icon(button, entry.icon)
+        self._buttons[entry.key] = button
+        return button
+
+    # ---- what is dropped, painted and closed ----------------------------------------------------
+
+    def open_path(self, path: Path) -> bool:
+        """Open an image on Try it, or offer to add a module's folder; False for anything else."""
+        if path.suffix.lower() in _IMAGES:
+            self.show_page("try", image=path)
+        elif path.is_dir():
+            self.show_page("modules", add=path)
+        else:
+            return False
+        return True
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take images and folders."""
+        if any(path.suffix.lower() in _IMAGES or path.is_dir() for path in _dropped(event)):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Open the first thing that can be opened."""
+        event.acceptProposedAction()
+        any(self.open_path(path) for path in _dropped(event))
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Tell of the first time, when all of the window is painted."""
+        super().paintEvent(event)
+        if not self._is_painted:
+            self._is_painted = True
+            QTimer.singleShot(0, self.painted.emit)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Begin with no button in focus: Tab goes to the first one."""
+        super().showEvent(event)
+        self._stack.setFocus()
 
     def _place(self) -> None:
         """Be where the window was when it was closed the last time."""
@@ -170,3 +239,7 @@ class MainWindow(QMainWindow):
             return
         QSettings().setValue("window/geometry", self.saveGeometry())
         event.accept()
+
+
+def _dropped(event: QDropEvent) -> list[Path]:
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from app.background import WAITING, Task
-from envmanager import console
 from envmanager.events import Items, Progress
+from envmanager.units import duration as duration
+from envmanager.units import size as size
 
 # A module's state: what a user reads, and the colour (of `theme.Colors`) that goes with it.
 STATES = {
@@ -18,19 +19,6 @@ STATES = {
     "broken": ("Broken", "danger"),
     "removing": ("Being removed", "muted"),
 }
-
-
-def size(number: int) -> str:
-    """Return a number of bytes as people read it: ``1.2 GB``."""
-    return console.size(number)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span roughly: ``40 s``, ``3 min``, ``1 h 20 min``."""
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def task(work: Task[Any]) -> str:

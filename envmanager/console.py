@@ -19,6 +19,8 @@ from rich.text import Text
 
 from envmanager import events
 from envmanager.errors import GA3EnvError
+from envmanager.units import duration as duration
+from envmanager.units import size as size
 
 _DETAIL_LINES = 12
 _LINES_S, _SILENCE_S = 2.0, 20.0  # between lines of progress: at least, and at most
@@ -219,24 +221,7 @@ def _stdout() -> Console:
     return _Console(soft_wrap=True, highlight=False, emoji=False)
 
 
-def size(number: int) -> str:
-    """Return a number of bytes for people."""
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number} B"
-
-
 def _share(done: int, total: int) -> str:
     """Return a part of a number of bytes; a unit that both have is named once."""
     number, _, unit = size(done).partition(" ")
     return f"{number if size(total).endswith(f' {unit}') else size(done)} of {size(total)}"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people, rounded up: nobody minds it to end early."""
-    whole = math.ceil(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes = math.ceil(whole / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from envmanager import contours, images
-from envmanager.data import files
 from envmanager.errors import ImageError
 from envmanager.images import Region
 from envmanager.reading.metadata import PixelSize
+from envmanager.reading.series import Series, open_series
 
 if TYPE_CHECKING:
     from roifile import ImagejRoi
@@ -195,6 +195,67 @@ def write_table(path: Path, table: Table) -> None:
 
 def _cell(value: Any) -> Any:
     return f"{value:.8g}" if isinstance(value, (float, np.floating)) else value
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What shall be written beside a mask."""
+
+    csv: bool = False
+    rois: bool = False
+    overlay: bool = False
+
+
+def write_beside(mask: Path, image: Path, labels: np.ndarray, wanted: Wanted) -> list[Path]:
+    """Write what is wanted of an image's mask under the mask's name; return the files.
+
+    Raises
+    ------
+    ImageError
+        The image cannot be read again, or a file cannot be written.
+    """
+    table, rois = mask.with_suffix(".csv"), mask.with_name(f"{mask.stem}_rois.zip")
+    overlay = mask.with_name(f"{mask.stem}_overlay.png")
+    written = []
+    if wanted.csv:
+        write_table(table, objects_of(open_series(image), labels))
+        written.append(table)
+    if wanted.rois:
+        write_rois(rois, labels)
+        written.append(rois)
+    if wanted.overlay:
+        images.write_overlay(overlay, images.read(image), labels)
+        written.append(overlay)
+    return written
+
+
+def objects_of(
+    series: Series,
+    labels: np.ndarray,
+    *,
+    t: int = 0,
+    z: int = 0,
+    p: int = 0,
+    region: Region | None = None,
+) -> dict[str, np.ndarray]:
+    """Measure the objects of a mask in the image that it is of; see `objects`.
+
+    Parameters
+    ----------
+    t, z, p : int
+        The plane; of a mask with slices all of them are taken.
+    region : tuple of int, optional
+        The part of the image that the mask is of.
+    """
+    pixels = series.stack(t, p) if labels.ndim == 3 else series.plane(t, z, p)
+    y0, y1, x0, x1 = region or (0, series.height, 0, series.width)
+    return objects(
+        labels,
+        pixels=pixels[..., y0:y1, x0:x1, :],
+        channels=[channel.name for channel in series.channels],
+        pixel_size=series.pixel_size,
+        corner=(y0, x0),
+    )
 
 
 def write_rois(path: Path, labels: np.ndarray, corner: tuple[int, int] = (0, 0)) -> int:

@@ -46,7 +46,7 @@ class Preset:
 
 
 def names(data: DataFolder, module: str, function: str = "") -> list[str]:
-    """Return the names of a module's presets, of one function or of all; damaged ones are left out."""
+    """Return the names of a module's presets, of one function or of all, without damaged ones."""
     found = []
     for path in sorted(_folder(data, module).glob("*.toml"), key=lambda path: path.stem.casefold()):
         try:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from envmanager import events, images
+from envmanager import events, exporting, images
 from envmanager.errors import (
     BadInput,
     Cancelled,
@@ -23,6 +23,7 @@ from envmanager.errors import (
 from ga3_nodes import client, home, params
 from ga3_nodes.errors import WorkerStartFailed
 
+NOTHING = exporting.Wanted()
 _Outcome = TypeVar("_Outcome", "Segmented", "Failed")
 
 
@@ -30,7 +31,8 @@ _Outcome = TypeVar("_Outcome", "Segmented", "Failed")
 class Segmented:
     """One image's outcome.
 
-    `seconds` is the time inside the worker; `notes` are what the module says beside its result.
+    `seconds` is the time inside the worker; `notes` are what the module says beside its result;
+    `beside` are the files that were written beside the mask.
     """
 
     input: Path
@@ -40,6 +42,7 @@ class Segmented:
     seconds: float
     device: str
     notes: tuple[str, ...] = ()
+    beside: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ def segment_files(
     function: str = "segment",
     report: events.Report = events.ignore,
     cancelled: Callable[[], bool] | None = None,
+    beside: exporting.Wanted = NOTHING,
 ) -> Iterator[Segmented | Failed]:
     """Segment image files; while one computes, the next is read and handed over.
 
@@ -71,13 +75,16 @@ def segment_files(
         Gets the progress, and each note of the module once.
     cancelled : callable, optional
         Is asked many times a second; when it says True, the work ends within about 2 s.
+    beside : Wanted
+        What is written beside each mask.
 
     Raises
     ------
     GA3EnvError
         The only image failed, nothing can be segmented at all, or the user cancelled.
     """
-    files = _Files(_Task(module, function), list(zip(inputs, outputs, strict=True)), report)
+    task = _Task(module, function, beside)
+    files = _Files(task, list(zip(inputs, outputs, strict=True)), report)
     try:
         for outcome in files.segment(parameters, cancelled):
             if isinstance(outcome, Failed) and len(inputs) == 1:
@@ -130,8 +137,8 @@ class _Task:
         The module is not installed, or its function gives no mask.
     """
 
-    def __init__(self, module: str, function: str) -> None:
-        self.module, self.function = module, function
+    def __init__(self, module: str, function: str, beside: exporting.Wanted = NOTHING) -> None:
+        self.module, self.function, self._beside = module, function, beside
         spec = function_of(home.published(module), function)
         self._input = next(iter(spec["inputs"]))
         self._axes = spec["inputs"][self._input]["axes"]
@@ -155,11 +162,13 @@ class _Task:
     def outcome(self, path: Path, output: Path | None, result: client.Result) -> Segmented:
         """Write the mask and count its objects."""
         labels = result[self._labels]
+        files: list[Path] = []
         if output:
             images.write_labels(output, labels)
+            files = exporting.write_beside(output, path, labels, self._beside)
         count = images.count_objects(labels)
         told = result.seconds, result.device, tuple(result.notes)
-        return Segmented(path, output, labels, count, *told)
+        return Segmented(path, output, labels, count, *told, tuple(files))
 
 
 class _Files:

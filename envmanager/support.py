@@ -20,7 +20,6 @@ from typing import Any
 from envmanager import doctor
 from envmanager.data import files, redaction
 from envmanager.data.paths import APP, DataFolder
-from envmanager.data.redaction import Redactor
 from envmanager.environments import inventory
 from envmanager.environments.generations import MANIFEST
 from envmanager.errors import Cancelled

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from envmanager import workers
 from envmanager.data.paths import DataFolder
 from envmanager.errors import BadInput, GA3EnvError
 from envmanager.events import CancelToken, Items, Notice, Report, Stage, ignore
@@ -17,7 +16,7 @@ from envmanager.exporting import Sizes, sizes
 from envmanager.images import Image
 from envmanager.modules import catalog
 from envmanager.modules.catalog import LABELS
-from ga3_nodes import client, home, params
+from ga3_nodes import client, home, params, records
 
 _LOOK_S = 0.25  # how often a start is looked at
 
@@ -83,9 +82,7 @@ def component(image: Image, channel: int | None, name: str, axes: list[str]) -> 
         The input cannot take such an image.
     """
     if channel is not None and "c" in image.axes:
-        image = replace(
-            image, pixels=image.pixels[..., channel], axes=image.axes.removesuffix("c")
-        )
+        image = replace(image, pixels=image.pixels[..., channel], axes=image.axes.removesuffix("c"))
     if image.axes in axes:
         return image
     if "z" in image.axes and not any("z" in one for one in axes):
@@ -101,7 +98,6 @@ def component(image: Image, channel: int | None, name: str, axes: list[str]) -> 
 
 
 def run(
-    data: DataFolder,
     module: str,
     function: str,
     inputs: Mapping[str, Image],
@@ -128,7 +124,7 @@ def run(
     declared = spec.get("parameters", {})
     params.complete(declared, parameters)  # before a worker is started in vain
     title = spec.get("title", function)
-    watch = _Start(data, entry, Stage("run", f"{title} with {entry.title or module}"), report)
+    watch = _Start(entry, Stage("run", f"{title} with {entry.title or module}"), report)
     started = time.perf_counter()
     result = client.call(
         module,
@@ -159,10 +155,8 @@ def run(
 class _Start:
     """Tells that a worker is starting, and then that it works."""
 
-    def __init__(
-        self, data: DataFolder, entry: home.ModuleEntry, work: Stage, report: Report
-    ) -> None:
-        self._data, self._entry, self._work, self._report = data, entry, work, report
+    def __init__(self, entry: home.ModuleEntry, work: Stage, report: Report) -> None:
+        self._entry, self._work, self._report = entry, work, report
         self._next = 0.0
         self._is_up = entry.runs_here or self._lives()
         if self._is_up:
@@ -182,6 +176,7 @@ class _Start:
 
     def _lives(self) -> bool:
         try:
-            return bool(workers.live(self._data, self._entry.name))
+            found = records.live(self._entry.root)
         except (GA3EnvError, OSError):
             return False
+        return any(record.module == self._entry.name for _, record in found)

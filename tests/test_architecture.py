@@ -40,7 +40,7 @@ STARTS_PROCESSES = {
 }
 # The engine from its ground up: each part may import those before it.
 LAYERS = """
-    errors events processes data reading fetching workers uv machine packages modules weights disk
+    errors events units processes data reading fetching workers uv machine packages modules weights disk
     environments moving
     doctor images contours exporting presets segmentation trials nodes demo samples applog failures support console commands cli __main__
 """.split()

@@ -18,7 +18,7 @@ from envmanager.commands.outcome import (
 from envmanager.data.paths import data_folder
 from envmanager.errors import NotInstalled
 from envmanager.modules import catalog
-from ga3_nodes import home
+from ga3_nodes import home, params
 
 if TYPE_CHECKING:
     from envmanager import segmentation
@@ -32,6 +32,10 @@ def add_to(add: Add) -> None:
     segment = add("segment", segment_command, "segment images", module=True)
     segment.add_argument("image", type=Path, nargs="+")
     segment.add_argument("-o", "--output", required=True, help="mask file, or a folder")
+    segment.add_argument("--csv", action="store_true", help="also a table of the objects")
+    segment.add_argument("--rois", action="store_true", help="also the objects as ImageJ ROIs")
+    segment.add_argument("--overlay", action="store_true", help="also a PNG with the outlines")
+    segment.add_argument("--save-preset", metavar="NAME", help="keep the parameters by this name")
     node = add("node", node_command, "the GA3 node script of a module", module=True)
     node.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
     node.add_argument("-o", "--output", type=Path, help="file to write instead")
@@ -41,14 +45,16 @@ def add_to(add: Add) -> None:
     for command in (segment, node):
         command.add_argument("--function", default="segment")
         command.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE")
+        command.add_argument("--preset", metavar="NAME", help="parameters that were kept by name")
 
 
 def segment_command(options: argparse.Namespace) -> Outcome:
     """Segment images."""
-    from envmanager import segmentation
+    from envmanager import exporting, segmentation
 
     spec = segmentation.function_of(_published(options.module), options.function)
-    parameters = segmentation.parse_parameters(options.parameter, spec["parameters"])
+    parameters = _parameters(options, spec["parameters"])
+    wanted = exporting.Wanted(options.csv, options.rois, options.overlay)
     outputs = segmentation.output_paths(options.image, options.output)
     rows: list[dict[str, Any]] = []
     failed: list[segmentation.Failed] = []
@@ -62,6 +68,7 @@ def segment_command(options: argparse.Namespace) -> Outcome:
             parameters,
             function=options.function,
             report=report,
+            beside=wanted,
         ):
             if isinstance(found, segmentation.Failed):
                 failed.append(found)
@@ -90,6 +97,7 @@ def _row(done: segmentation.Segmented) -> dict[str, Any]:
         "seconds": done.seconds,
         "device": done.device,
         "notes": list(done.notes),
+        "beside": [str(path) for path in done.beside],
     }
 
 
@@ -106,14 +114,30 @@ def _published(name: str) -> home.ModuleEntry:
         raise
 
 
+def _parameters(options: argparse.Namespace, declared: params.Declarations) -> dict[str, Any]:
+    """Return the values of a preset and of the words, which win; keep them where that is wished."""
+    from envmanager import presets, segmentation
+    from envmanager.presets import Preset
+
+    data, values = data_folder(), {}
+    if options.preset:
+        found = presets.load(data, options.module, options.preset, options.function)
+        values = found.parameters
+    values = {**values, **segmentation.parse_parameters(options.parameter, declared)}
+    params.complete(declared, values)
+    if name := getattr(options, "save_preset", None):
+        presets.save(data, Preset(name, options.module, options.function, values))
+    return values
+
+
 def node_command(options: argparse.Namespace) -> Outcome:
     """Make a node script."""
-    from envmanager import nodes, segmentation
+    from envmanager import nodes
     from envmanager.data import config, files
 
     module = catalog.find(options.module, data_folder())
     declared = module.functions.get(options.function, {}).get("parameters", {})
-    values = segmentation.parse_parameters(options.parameter, declared)
+    values = _parameters(options, declared)
     text = nodes.script(
         module, values, nis=options.nis, function=options.function, binary=options.binary
     )

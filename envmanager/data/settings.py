@@ -15,6 +15,7 @@ import tomlkit.exceptions
 from envmanager.data import files, fulldisk, values
 from envmanager.data.values import Kind
 from envmanager.errors import SettingsError
+from ga3_nodes import locks
 
 _WEEK_S = 7 * 24 * 3600
 
@@ -125,8 +126,15 @@ def change(path: Path, name: str, words: Sequence[str]) -> Settings:
     SettingsError
         The setting does not exist, cannot take the value, or a file that it names is not there.
     """
-    load(path)  # a broken file is not overwritten
     refuse_unknown(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.FileLock(path.with_suffix(".lock")):  # the app and a command may change it at once
+        load(path)  # a broken file is not overwritten
+        _rewrite(path, name, words)
+        return load(path)
+
+
+def _rewrite(path: Path, name: str, words: Sequence[str]) -> None:
     document = tomlkit.parse(path.read_text("utf-8")) if path.exists() else tomlkit.document()
     if words:
         value = _checked(name, kind(name).parse(values.absolute(kind(name), words)), "")
@@ -135,7 +143,6 @@ def change(path: Path, name: str, words: Sequence[str]) -> Settings:
     else:
         document.pop(name, None)
     fulldisk.with_reserve(path.parent, lambda: files.write_text(path, tomlkit.dumps(document)))
-    return load(path)
 
 
 def look(name: str, value: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class InstallPlan:
         The interpreter; where `python_missing`, the version that uv would fetch as well.
     backend, why : str
         The build of torch, and why; empty for a module without torch.
+    backends : list of str
+        The builds of torch that can be asked for; empty for a module without torch.
     packages : list of dict
         ``package``, ``version`` and ``bytes`` (of its file; 0 where the index does not tell).
     space : Prediction
@@ -49,6 +51,7 @@ class InstallPlan:
     why: str
     packages: list[dict[str, Any]]
     space: disk.Prediction
+    backends: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values; those of `space` stand among the others."""
@@ -104,6 +107,7 @@ def install(
             for wheel in found.wheels
         ],
         space=disk.predict(data, found.wheels),
+        backends=resolution.offered(module.lock),
     )
 
 

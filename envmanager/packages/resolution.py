@@ -81,6 +81,12 @@ def choose(lock: Path, backend: str) -> Choice | None:
     return backends.choose(hardware.gpus(), version, backend)
 
 
+def offered(lock: Path) -> list[str]:
+    """Return the builds of torch that can be asked for; none where the lock has no torch."""
+    version = torch_family.pinned(lock).get("torch")
+    return [CPU, *(build.name for build in backends.builds(version))] if version else []
+
+
 def check_driver(choice: Choice | None, backend: str) -> None:
     """Stop before gigabytes are fetched that would run on the CPU; who names a backend gets it.
 

@@ -54,7 +54,8 @@ def part(name, shape):
     if name.endswith(("norm1.weight", "norm2.weight")):
         return torch.ones(shape)
     if ".blocks." in name:
-        shared = slight if name.endswith(("proj.weight", "lin2.weight")) else wide
+        last = name.endswith((".bias", "proj.weight", "lin2.weight"))
+        shared = slight if last else wide  # so that each layer changes its input a little
         return shared[:shape.numel()].view(shape)
     return torch.randn(shape)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QAction, QMouseEvent
+from PySide6.QtGui import QAction, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -19,15 +19,25 @@ from PySide6.QtWidgets import (
 from app import icons, words
 from app.background import Task
 from app.context import Context
-from app.pages.modules import steps
+from app.pages.modules import facts, steps
 from app.pages.modules.steps import Step
 from app.theme import SPACE
 from app.widgets import build
 from app.widgets.activity import progress_bar, show_progress
-from envmanager.data.users import user_text
-from envmanager.environments.inventory import ModuleStatus
 
-_BUTTON_PX = 132
+if TYPE_CHECKING:
+    from envmanager.environments.inventory import ModuleStatus
+
+_BUTTON_PX = 116
+_PICTURE_PX = 16
+_SOFT_BREAK = "\u200b"  # where a path may be broken: nothing of a card is copied
+_DRAWINGS = {
+    "success": "ok",
+    "warning": "warning",
+    "danger": "error",
+    "accent": "busy",
+    "muted": "download",
+}
 
 
 class ModuleCard(QFrame):
@@ -36,69 +46,79 @@ class ModuleCard(QFrame):
     asked = Signal(str, object)  # the module's name, a Step
     chosen = Signal(str)
 
-    def __init__(self, status: ModuleStatus, summary: str, context: Context) -> None:
+    def __init__(self, status: ModuleStatus, summary: str, own: bool, context: Context) -> None:
         super().__init__()
         self.setObjectName("card")
-        self.status = status
-        self.summary = summary
         self._context = context
         self._task: Task[Any] | None = None
-        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self._title = build.label(style="heading")
         self._version = build.label(style="muted")
+        self._own = build.label("Your module", "pill")
         self._state = build.label(wrap=True)
         self._picture = QLabel()
         self._summary = build.label(style="muted", wrap=True)
         self._facts = build.label(style="muted", wrap=True)
+        self._users = build.label(wrap=True)
+        self._lock = QLabel()
+        context.set_picture(self._lock, "lock", "muted", _PICTURE_PX)
         self._bar = progress_bar()
-        self.main = build.button("", self._ask_main, role="primary")
-        self.main.setMinimumWidth(_BUTTON_PX)
-        self.more = build.tool("More to do", tip="More to do with this module")
+        self.main = build.button("", self._act, role="primary")
+        self.main.setFixedWidth(_BUTTON_PX)
+        self.more = build.tool("More to do")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         context.set_icon(self.more, "more")
-        self._menu = QMenu(self)
-        self.more.setMenu(self._menu)
+        self.menu = QMenu(self)
+        self.menu.setToolTipsVisible(True)
+        self.more.setMenu(self.menu)
         self._lay_out()
-        self.show_status(status, summary)
+        self.show_status(status, summary, own)
 
     def _lay_out(self) -> None:
-        name = QHBoxLayout()
-        name.setSpacing(SPACE)
-        name.addWidget(self._title)
-        name.addWidget(self._version, 0, Qt.AlignmentFlag.AlignBottom)
-        name.addStretch(1)
-        state = QHBoxLayout()
-        state.setSpacing(6)
-        state.addWidget(self._picture)
-        state.addWidget(self._state, 1)
         text = QVBoxLayout()
         text.setSpacing(4)
-        text.addLayout(name)
+        text.addLayout(self._name_line())
         text.addWidget(self._summary)
-        text.addLayout(state)
+        text.addLayout(_line(self._picture, self._state))
         text.addWidget(self._bar)
         text.addWidget(self._facts)
+        text.addLayout(_line(self._lock, self._users))
         layout = QHBoxLayout(self)
         layout.setContentsMargins(2 * SPACE, SPACE + 4, SPACE + 4, SPACE + 4)
         layout.setSpacing(SPACE)
         layout.addLayout(text, 1)
+        layout.addSpacing(SPACE)
         layout.addWidget(self.main, 0, Qt.AlignmentFlag.AlignVCenter)
         layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignVCenter)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
 
+    def _name_line(self) -> QHBoxLayout:
+        line = QHBoxLayout()
+        line.setSpacing(SPACE)
+        line.addWidget(self._title)
+        line.addWidget(self._version, 0, Qt.AlignmentFlag.AlignBottom)
+        line.addWidget(self._own, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addStretch(1)
+        return line
+
     # ---- what it shows --------------------------------------------------------------------------
 
-    def show_status(self, status: ModuleStatus, summary: str) -> None:
+    def show_status(self, status: ModuleStatus, summary: str, own: bool) -> None:
         """Show another state of the same module."""
-        self.status, self.summary = status, summary
-        self.setAccessibleName(f"{status.title}: {words.STATES[status.state][0]}")
+        self.status, self.summary, self.own = status, summary, own
         self.more.setAccessibleName(f"More to do with {status.title}")
+        self.more.setToolTip(f"More to do with {status.title}")
         self._title.setText(status.title)
         self._version.setText(status.installed_version or status.version)
+        self._own.setVisible(own)
         self._summary.setText(summary)
-        self._facts.setText("   ·   ".join(facts(status)))
+        self._summary.setVisible(bool(summary))
+        self._facts.setText(facts.line(status))
         self._facts.setVisible(bool(self._facts.text()))
+        self._users.setText(facts.users(status))
+        for widget in (self._lock, self._users):
+            widget.setVisible(bool(status.in_use_by))
         self._show_steps()
         self._show_state()
 
@@ -115,54 +135,69 @@ class ModuleCard(QFrame):
         self._show_state()
 
     def set_chosen(self, chosen: bool) -> None:
-        """Mark the card as the one whose details are shown."""
+        """Mark the card whose details are shown."""
         self.setProperty("chosen", chosen)
+        self.style().unpolish(self)
         self.style().polish(self)
 
+    @property
+    def told(self) -> str:
+        """What it says of the state."""
+        return self._state.text().replace(_SOFT_BREAK, "")
+
     def _show_steps(self) -> None:
-        step = None if self._task else steps.next_step(self.status)
-        self.main.setVisible(step is not None)
-        if step:
-            self.main.setText(step.title)
-            self.main.setToolTip(step.help)
-            self._context.set_icon(self.main, step.icon, "on_accent")
-        self._menu.clear()
-        for group in steps.menu(self.status):
-            self._menu.addSeparator()
-            for each in group:
-                self._menu.addAction(self._action(each))
+        step = steps.next_step(self.status)
+        if self._task:
+            self._set_main("Cancel", f"Cancel: {self._task.title}", "")
+        elif step:
+            self._set_main(step.title, step.help, "primary")
+        self.main.setVisible(bool(self._task or step))
+        self.menu.clear()
+        for group in steps.menu(self.status, own=self.own):
+            if not self.menu.isEmpty():
+                self.menu.addSeparator()
+            for step in group:
+                self.menu.addAction(self._action(step))
+
+    def _set_main(self, text: str, help: str, role: str) -> None:
+        self.main.setText(text)
+        self.main.setToolTip(help)
+        self.main.setAccessibleName(f"{text} {self.status.title}")
+        self.main.setProperty("role", role)
+        self.main.style().unpolish(self.main)
+        self.main.style().polish(self.main)
 
     def _action(self, step: Step) -> QAction:
         drawing = icons.icon(step.icon, self._context.theme.colors.text)
-        action = QAction(drawing, step.title, self._menu)
+        action = QAction(drawing, step.title, self.menu)
         action.setToolTip(step.help)
-        action.setEnabled(self._task is None and not self.status.busy)
+        action.setData(step.key)
+        reading = step.key in ("log", "folder", "source")
+        action.setEnabled(reading or (self._task is None and not self.status.busy))
         action.triggered.connect(lambda: self.asked.emit(self.status.name, step))
         return action
 
     def _show_state(self) -> None:
-        text, tone = self._said()
-        self._state.setText(text)
-        build.set_tone(self._state, tone)
-        self._context.set_picture(self._picture, _DRAWINGS.get(tone, "info"), tone, 16)
-        self._bar.setVisible(self._task is not None)
+        text, tone = facts.state(self.status)
         if self._task:
+            told = f"{self._task.title}: {words.task(self._task)}"
+            text, tone = told.rstrip(": "), "accent"
+            self.main.setEnabled(not self._task.is_cancelling)
             show_progress(self._bar, self._task)
-
-    def _said(self) -> tuple[str, str]:
-        if self._task:
-            return f"{self._task.title}: {words.task(self._task)}".rstrip(": "), "accent"
-        text, tone = words.STATES[self.status.state]
-        if self.status.busy:
-            return busy_text(self.status), "accent"
-        if self.status.state == "broken" and self.status.problems:
-            text = f"{text}: {self.status.problems[0]}"
-        return text, tone
+        else:
+            self.main.setEnabled(True)
+        self._bar.setVisible(self._task is not None)
+        self._state.setText(_breakable(text))
+        build.set_tone(self._state, tone)
+        self._context.set_picture(self._picture, _DRAWINGS.get(tone, "info"), tone, _PICTURE_PX)
+        self.setAccessibleName(f"{self.status.title}: {text}")
 
     # ---- what the user does ---------------------------------------------------------------------
 
-    def _ask_main(self) -> None:
-        if step := steps.next_step(self.status):
+    def _act(self) -> None:
+        if self._task:
+            self._task.cancel()
+        elif step := steps.next_step(self.status):
             self.asked.emit(self.status.name, step)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
@@ -170,7 +205,7 @@ class ModuleCard(QFrame):
         self.chosen.emit(self.status.name)
         super().mousePressEvent(event)
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Choose the card by the keyboard as well."""
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Space):
             self.chosen.emit(self.status.name)
@@ -178,51 +213,18 @@ class ModuleCard(QFrame):
             super().keyPressEvent(event)
 
 
-_DRAWINGS = {
-    "success": "ok",
-    "warning": "warning",
-    "danger": "error",
-    "accent": "busy",
-    "muted": "download",
-}
+def _line(picture: QLabel, text: QLabel) -> QHBoxLayout:
+    """Return a drawing with a text beside it, at the height of the text's first line."""
+    picture.setFixedHeight(text.fontMetrics().height())
+    line = QHBoxLayout()
+    line.setSpacing(6)
+    line.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+    line.addWidget(text, 1)
+    return line
 
 
-def facts(status: ModuleStatus) -> list[str]:
-    """Return what a card says in its last line: disk, device, who uses it, the last self-test."""
-    found = []
-    if any(status.disk.values()):
-        found.append(disk_text(status.disk))
-    if status.device:
-        found.append(device_text(status))
-    if status.in_use_by:
-        found.append("In use by " + ", ".join(map(user_text, status.in_use_by)))
-    if status.manifest and status.manifest.get("selftest"):
-        found.append(f"Self-test {status.manifest['selftest']}")
-    return found
-
-
-def disk_text(disk: dict[str, int]) -> str:
-    """Say how much disk space a module takes: ``3.1 GB, 1.2 GB of it shared``."""
-    own, shared = disk.get("own", 0), disk.get("shared", 0)
-    text = words.size(own + shared)
-    if shared:
-        text += f", {words.size(shared)} of it shared"
-    if weights := disk.get("weights", 0):
-        text += f", weights {words.size(weights)}"
+def _breakable(text: str) -> str:
+    """Let paths break at their parts: a label is else as wide as its longest word."""
+    for mark in ("/", "\\", "_"):
+        text = text.replace(mark, mark + _SOFT_BREAK)
     return text
-
-
-def device_text(status: ModuleStatus) -> str:
-    """Say where a module computes: ``GPU: RTX A4000, cu130``, or ``CPU``."""
-    if status.device == "cpu":
-        return "CPU"
-    gpu = (status.manifest or {}).get("gpu") or status.device
-    return f"GPU: {gpu}" + (f", {status.backend}" if status.backend else "")
-
-
-def busy_text(status: ModuleStatus) -> str:
-    """Say who else changes a module."""
-    busy = status.busy or {}
-    stage = f", {busy['stage']}" if busy.get("stage") else ""
-    who = user_text({key: busy.get(key) for key in ("program", "pid", "since")})
-    return f"Busy: {busy.get('what', 'change')}{stage}, by {who}"

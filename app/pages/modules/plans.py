@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QHeaderView,
-    QTableWidget,
-    QTableWidgetItem,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout
 
 from app import words
 from app.context import Context
-from app.pages.modules import work
-from app.pages.modules.card import disk_text
+from app.pages.modules import facts, work
 from app.pages.modules.sheet import Sheet
 from app.theme import SPACE
 from app.widgets import build
-from envmanager.data.users import user_text
+from app.widgets.tables import table
 from envmanager.environments.inventory import ModuleStatus
 from envmanager.environments.lifecycle import UpdatePlan
 from envmanager.environments.planning import InstallPlan
+from envmanager.errors import GA3EnvError
+from envmanager.events import CancelToken
 
-_BACKENDS = {
-    "": "Automatic",
-    "cpu": "CPU only",
-    "cu126": "CUDA 12.6",
-    "cu130": "CUDA 13.0",
-}
-_TABLE_PX = 220
+_DRIVER_TOO_OLD = "driver_too_old"
 
 
 class InstallSheet(Sheet):
@@ -43,77 +30,105 @@ class InstallSheet(Sheet):
 
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Install {status.title}")
-        self._status = status
         self._backend = ""
+        self._backends: list[str] = []
+        self._asked = CancelToken()
         self._missing = [found for found in status.weights if found.default and not found.present]
-        self._weights: QCheckBox | None = None
+        self.weights: QCheckBox | None = None
+        self.backend: QComboBox | None = None
         self._ask()
+
+    def end(self) -> None:
+        """Look up nothing more."""
+        self._asked.cancel()
 
     def _ask(self) -> None:
         self.clear()
+        if self._backends:
+            self._add_backends()
         self.add_text("Looking up what is needed ...", "muted")
-        name, backend = self.module, self._backend
+        self.add_button("Cancel", self.closed.emit)
+        self._asked = CancelToken()
         self.context.background.ask(
-            lambda: work.plan_install(name, backend),
+            partial(work.plan_install, self.module, self._backend, self._asked),
             self._show,
             self.show_error,
             owner=self,
-            only_latest="plan",
+            only_latest="install plan",
         )
 
     def _show(self, plan: InstallPlan) -> None:
         self.clear()
-        python = plan.python + (" (is fetched too)" if plan.python_missing else "")
+        self._backends = plan.backends
+        if plan.backends:
+            self._add_backends()
+            self.add_text(plan.why, "muted")
+        python = "fetched too" if plan.python_missing else "is here"
+        version = plan.python if plan.python_missing else ""
         self.add_facts(
             {
                 "Version": plan.version,
                 "Download": words.size(plan.space.download_bytes),
                 "Disk needed": words.size(plan.space.disk_bytes),
                 "Free": words.size(plan.space.free_bytes),
-                "Python": python,
+                "Python": f"{version} {python}".strip(),
             }
         )
-        if plan.backend:
-            self._add_backends(plan)
         if not plan.space.fits:
             self.add_text(plan.space.sentence, tone="danger")
         if self._missing:
             self._add_weights()
-        self.content.addWidget(build.label("What will be fetched", "heading"))
-        rows = [(p["package"], p["version"], words.size(p["bytes"])) for p in plan.packages]
-        self.content.addWidget(table(("Package", "Version", "Size"), rows))
+        count = len(plan.packages)
+        title = f"{count} package{'s' * (count != 1)} that it needs"
+        self.content.addWidget(build.label(title, "heading"))
+        rows = [(p["package"], p["version"], _size(p["bytes"])) for p in plan.packages]
+        made = table(("Package", "Version", "Size"), rows)
+        made.setAccessibleName(title)
+        self.content.addWidget(made, 1)
         self.add_button("Cancel", self.closed.emit)
-        self.add_button("Install", self._confirm, role="primary")
+        self.add_button("Install", self._confirm, role="primary").setFocus()
 
-    def _add_backends(self, plan: InstallPlan) -> None:
+    def show_error(self, error: GA3EnvError) -> None:
+        """Say what is in the way; another choice of where it computes may be the way out."""
+        super().show_error(error)
+        if error.code == _DRIVER_TOO_OLD and not self._backends:
+            self._backends = ["cpu"]
+        if self._backends:
+            self._add_backends()
+        self.add_button("Try again", self._ask, role="primary")
+
+    def _add_backends(self) -> None:
         line = QHBoxLayout()
         line.setSpacing(SPACE)
         line.addWidget(build.label("Computes on", "muted"))
         choice = QComboBox()
         choice.setAccessibleName("Computes on")
-        for key, title in _BACKENDS.items():
-            choice.addItem(title, key)
-        choice.setCurrentIndex(list(_BACKENDS).index(self._backend))
-        choice.activated.connect(lambda row: self._change_backend(str(choice.itemData(row))))
+        for key in ("", *self._backends):
+            choice.addItem(backend_title(key), key)
+        choice.setCurrentIndex(["", *self._backends].index(self._backend))
+        choice.activated.connect(self._change_backend)
         line.addWidget(choice)
         line.addStretch(1)
         self.content.addLayout(line)
-        self.add_text(plan.why, "muted")
+        self.backend = choice
 
     def _add_weights(self) -> None:
         size = sum(found.size for found in self._missing)
-        names = ", ".join(found.title for found in self._missing)
         told = f" ({words.size(size)})" if size else ""
-        self._weights = QCheckBox(f"Also download the model weights{told}: {names}")
-        self._weights.setChecked(True)
-        self.content.addWidget(self._weights)
+        self.weights = QCheckBox(f"Also download the model weights{told}")
+        self.weights.setChecked(True)
+        self.content.addWidget(self.weights)
+        for found in self._missing:
+            licence = f". Licence: {found.license}" if found.license else ""
+            self.add_text(f"{found.title}{licence}", "muted")
 
-    def _change_backend(self, backend: str) -> None:
-        self._backend = backend
+    def _change_backend(self, _row: int) -> None:
+        assert self.backend
+        self._backend = str(self.backend.currentData())
         self._ask()
 
     def _confirm(self) -> None:
-        self.confirmed.emit(self._backend, bool(self._weights and self._weights.isChecked()))
+        self.confirmed.emit(self._backend, bool(self.weights and self.weights.isChecked()))
 
 
 class UpdateSheet(Sheet):
@@ -123,11 +138,27 @@ class UpdateSheet(Sheet):
 
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Update {status.title}")
+        self._asked = CancelToken()
+        self._ask()
+
+    def end(self) -> None:
+        """Look up nothing more."""
+        self._asked.cancel()
+
+    def _ask(self) -> None:
+        self.clear()
         self.add_text("Looking up what would change ...", "muted")
-        name = status.name
-        context.background.ask(
-            lambda: work.plan_update(name), self._show, self.show_error, owner=self
+        self.context.background.ask(
+            partial(work.plan_update, self.module, self._asked),
+            self._show,
+            self.show_error,
+            owner=self,
         )
+
+    def show_error(self, error: GA3EnvError) -> None:
+        """Say what is in the way."""
+        super().show_error(error)
+        self.add_button("Try again", self._ask, role="primary")
 
     def _show(self, plan: UpdatePlan) -> None:
         self.clear()
@@ -135,9 +166,10 @@ class UpdateSheet(Sheet):
             self.add_text(f"Version {plan.old_version} is up to date. Nothing would change.")
             self.add_button("Close", self.closed.emit)
             return
+        same = plan.old_version == plan.new_version
         self.add_facts(
             {
-                "Version": f"{plan.old_version}  to  {plan.new_version}",
+                "Version": plan.new_version if same else f"{plan.old_version} → {plan.new_version}",
                 "Download": words.size(plan.download_bytes),
                 "Disk needed": words.size(plan.disk_bytes),
                 "Free": words.size(plan.free_bytes),
@@ -148,54 +180,71 @@ class UpdateSheet(Sheet):
         if not plan.fits:
             self.add_text("It may not fit on the disk.", tone="danger")
         self.add_text("The present version is kept, so that you can roll back.", "muted")
-        rows = [(c["package"], c["old"] or "-", c["new"] or "-") for c in plan.changes]
-        self.content.addWidget(table(("Package", "Now", "Then"), rows))
+        self._add_changes(plan)
         self.add_button("Cancel", self.closed.emit)
-        self.add_button("Update", self.confirmed.emit, role="primary")
+        self.add_button("Update", self.confirmed.emit, role="primary").setFocus()
+
+    def _add_changes(self, plan: UpdatePlan) -> None:
+        if not plan.changes:
+            self.add_text("The module's own files changed; its packages stay the same.")
+            return
+        rows = [(c["package"], c["old"] or "-", c["new"] or "-") for c in plan.changes]
+        made = table(("Package", "Now", "Then"), rows)
+        made.setAccessibleName("Changes")
+        self.content.addWidget(made, 1)
 
 
 class RemoveSheet(Sheet):
-    """What would be deleted; `confirmed` says whether to wait until nobody uses it."""
+    """What would be deleted; `confirmed` says whether to wait, and whether weights go too."""
 
-    confirmed = Signal(bool)
+    confirmed = Signal(bool, bool)
 
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Remove {status.title}")
+        self._status = status
+        self.weights: QCheckBox | None = None
+        own, shared = status.disk.get("own", 0), status.disk.get("shared", 0)
+        weights = status.disk.get("weights", 0)
         count = len(status.generations)
-        self.add_facts(
-            {
-                "Environment": f"{count} version{'s' * (count != 1)}",
-                "Disk": disk_text({k: v for k, v in status.disk.items() if k != "weights"}),
-                "Frees": words.size(status.disk.get("own", 0)),
-            }
-        )
-        if status.disk.get("shared"):
-            self.add_text("What is shared with other modules or the cache stays.", "muted")
-        if any(found.present for found in status.weights):
-            self.add_text("The model weights stay; remove them under Weights.", "muted")
+        versions = f", {count} versions" if count > 1 else ""
+        rows = [(f"Environment{versions}", words.size(own), "deleted")]
+        if shared:
+            rows.append(("Files shared with other modules", words.size(shared), "kept"))
+        if weights:
+            rows.append(("Model weights", words.size(weights), "kept"))
+        made = table(("What", "Size", ""), rows, all_rows=True)
+        made.setAccessibleName("What is removed")
+        self.content.addWidget(made)
+        if shared:
+            text = "Shared files go with the last module or the cache that uses them."
+            self.add_text(text, "muted")
+        if weights and not status.in_use_by:
+            self.weights = QCheckBox(f"Delete the model weights too ({words.size(weights)})")
+            self.content.addWidget(self.weights)
         self.add_button("Cancel", self.closed.emit)
-        if status.in_use_by:
-            users = ", ".join(map(user_text, status.in_use_by))
-            self.add_text(f"In use by {users}.", tone="warning")
-            self.add_button("Remove when free", lambda: self.confirmed.emit(True), role="primary")
+        self._add_remove()
+
+    def _add_remove(self) -> None:
+        if told := facts.users(self._status):
+            self.add_text(f"{told}.", tone="warning")
+            text = "It works on until then, and the app removes it once nobody uses it."
+            self.add_text(text, "muted")
+            self.add_button("Remove when free", partial(self._confirm, True), role="primary")
         else:
-            self.add_button("Remove", lambda: self.confirmed.emit(False), role="primary")
+            self.add_button("Remove", partial(self._confirm, False), role="primary")
+
+    def _confirm(self, wait: bool) -> None:
+        self.confirmed.emit(wait, bool(self.weights and self.weights.isChecked()))
 
 
-def table(titles: tuple[str, ...], rows: list[tuple[Any, ...]]) -> QTableWidget:
-    """Return a table that can be read and copied, not changed."""
-    made = QTableWidget(len(rows), len(titles))
-    made.setHorizontalHeaderLabels(titles)
-    made.verticalHeader().hide()
-    made.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-    made.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
-    made.setShowGrid(False)
-    made.setMinimumHeight(_TABLE_PX)
-    header = made.horizontalHeader()
-    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-    header.setHighlightSections(False)
-    for row, values in enumerate(rows):
-        for column, value in enumerate(values):
-            made.setItem(row, column, QTableWidgetItem(str(value)))
-    return made
+def backend_title(key: str) -> str:
+    """Return a build of torch for people: ``CUDA 13.0``."""
+    if key in ("", "auto"):
+        return "Automatic"
+    if key == "cpu":
+        return "CPU only"
+    return f"CUDA {key[2:-1]}.{key[-1]}" if key.startswith("cu") else key
+
+
+def _size(number: int) -> str:
+    return words.size(number) if number else ""

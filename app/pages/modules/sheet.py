@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.context import Context
 from app.theme import SPACE
 from app.widgets import build
+from app.widgets.text import Text
 from envmanager.errors import GA3EnvError
+
+_NAME_PX = 104
 
 
 class Sheet(QFrame):
@@ -34,32 +45,43 @@ class Sheet(QFrame):
         self.module = module
         self.setObjectName("panel")
         self.setAccessibleName(title)
-        close = build.tool("Close", self.closed.emit)
-        context.set_icon(close, "close", "muted")
+        self.close_button = build.tool(f"Close: {title}", self.closed.emit, tip="Close (Esc)")
+        self.close_button.setShortcut("Esc")
+        context.set_icon(self.close_button, "close", "muted")
         head = QHBoxLayout()
         head.addWidget(build.label(title, "heading", wrap=True), 1)
-        head.addWidget(close)
-        inside = QWidget()
-        inside.setObjectName("content")
-        self.content = QVBoxLayout(inside)
+        head.addWidget(self.close_button, 0, Qt.AlignmentFlag.AlignTop)
+        self.content = QVBoxLayout()
         self.content.setContentsMargins(0, 0, SPACE, 0)
         self.content.setSpacing(SPACE)
         self.content.setAlignment(Qt.AlignmentFlag.AlignTop)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
         self.buttons = QHBoxLayout()
+        self.buttons.setContentsMargins(0, SPACE // 2, SPACE, 0)
         self.buttons.addStretch(1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(2 * SPACE, SPACE + 4, SPACE, SPACE + 4)
         layout.addLayout(head)
-        layout.addWidget(scroll, 1)
+        layout.addWidget(self._holder(), 1)
         layout.addLayout(self.buttons)
 
-    def add_text(self, text: str, style: str = "", tone: str = "") -> QLabel:
+    def _holder(self) -> QWidget:
+        """Return what holds `content`: it scrolls."""
+        inside = QWidget()
+        inside.setObjectName("content")
+        inside.setLayout(self.content)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(inside)
+        return scroll
+
+    def end(self) -> None:
+        """Stop what is under way for the sheet; it is about to go."""
+
+    def add_text(self, text: str, style: str = "", tone: str = "") -> Text:
         """Add a paragraph that can be selected and copied."""
-        made = build.label(text, style, wrap=True, selectable=True)
+        made = Text(text, style)
         if tone:
             build.set_tone(made, tone)
         self.content.addWidget(made)
@@ -67,18 +89,11 @@ class Sheet(QFrame):
 
     def add_facts(self, facts: dict[str, str]) -> None:
         """Add lines of a name and a value; those without a value are left out."""
-        for name, value in facts.items():
-            if not value:
-                continue
-            line = QHBoxLayout()
-            line.setSpacing(SPACE)
-            title = build.label(name, "muted")
-            title.setFixedWidth(_NAME_PX)
-            line.addWidget(title, 0, Qt.AlignmentFlag.AlignTop)
-            line.addWidget(build.label(value, wrap=True, selectable=True), 1)
-            self.content.addLayout(line)
+        add_facts(self.content, facts)
 
-    def add_button(self, text: str, clicked: Callable[[], object], *, role: str = "") -> QWidget:
+    def add_button(
+        self, text: str, clicked: Callable[[], object], *, role: str = ""
+    ) -> QPushButton:
         """Add a button at the end of the line of buttons."""
         made = build.button(text, clicked, role=role)
         self.buttons.addWidget(made)
@@ -86,8 +101,8 @@ class Sheet(QFrame):
 
     def clear(self) -> None:
         """Remove the content and the buttons."""
-        _clear(self.content)
-        _clear(self.buttons)
+        clear(self.content)
+        clear(self.buttons)
         self.buttons.addStretch(1)
 
     def show_error(self, error: GA3EnvError) -> None:
@@ -98,13 +113,29 @@ class Sheet(QFrame):
         self.add_button("Close", self.closed.emit)
 
 
-_NAME_PX = 104
+def add_facts(place: QVBoxLayout, facts: dict[str, str]) -> None:
+    """Add lines of a name and a value; those without a value are left out."""
+    for name, value in facts.items():
+        if not value:
+            continue
+        line = QHBoxLayout()
+        line.setSpacing(SPACE)
+        title = build.label(name, "muted")
+        title.setFixedWidth(_NAME_PX)
+        line.addWidget(title, 0, Qt.AlignmentFlag.AlignTop)
+        text = Text(value)
+        text.setAccessibleName(f"{name}: {value}")
+        line.addWidget(text, 1)
+        place.addLayout(line)
 
 
-def _clear(layout: QVBoxLayout | QHBoxLayout) -> None:
+def clear(layout: QLayout) -> None:
+    """Remove all that a layout holds."""
     while (item := layout.takeAt(0)) is not None:
         if widget := item.widget():
+            widget.hide()
             widget.setParent(None)
             widget.deleteLater()
-        elif isinstance(inner := item.layout(), QHBoxLayout | QVBoxLayout):
-            _clear(inner)
+        elif inner := item.layout():
+            clear(inner)
+            inner.deleteLater()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from envmanager.environments.inventory import ModuleStatus
+if TYPE_CHECKING:
+    from envmanager.environments.inventory import ModuleStatus
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ FOLDER = Step("folder", "Open folder", "folder", "Show the environment's files")
 LOG = Step("log", "Show log", "log", "What the worker and the engine wrote")
 REMOVE = Step("remove", "Remove", "remove", "Delete the environment")
 KEEP = Step("keep", "Keep it", "rollback", "Do not remove it once it is free")
+SOURCE = Step("source", "Open module files", "folder", "Show worker.py, module.toml and the rest")
+LOCK = Step("lock", "Renew the lock", "lock", "After a change of the packages in pyproject.toml")
 
 _NEXT = {
     "not_installed": INSTALL,
@@ -46,17 +50,29 @@ def next_step(status: ModuleStatus) -> Step | None:
     """Return the right next step; None while somebody changes the module."""
     if status.busy:
         return None
-    if status.state == "broken" and status.generation is None:
-        return INSTALL  # there is nothing left to repair
+    if status.state == "broken" and not _can_be_repaired(status):
+        return INSTALL
     return _NEXT.get(status.state)
 
 
-def menu(status: ModuleStatus) -> list[list[Step]]:
-    """Return the other things to do, in groups, as a menu shows them."""
+def menu(status: ModuleStatus, *, own: bool) -> list[list[Step]]:
+    """Return the other things to do, in groups, as a menu shows them; `own`: the user's module."""
+    weights = [WEIGHTS] if status.weights else []
+    source = [SOURCE, LOCK] if own else []
     if status.generation is None:
-        return [[INSTALL]] + ([[WEIGHTS]] if status.weights else [])
-    use = [TRY, NODE] + ([WEIGHTS] if status.weights else [])
-    care = [UPDATE, VERIFY, REPAIR, SELFTEST]
-    if len(status.generations) > 1:
-        care.insert(3, ROLLBACK)
-    return [use, care, [FOLDER, LOG], [REMOVE]]
+        groups = [[INSTALL, *weights], source]
+    elif not _can_be_repaired(status):
+        groups = [[INSTALL, *weights], source, [LOG, REMOVE]]
+    else:
+        care = [UPDATE, VERIFY, REPAIR, SELFTEST]
+        if len(status.generations) > 1:
+            care.insert(3, ROLLBACK)
+        groups = [[TRY, NODE, *weights], care, source, [FOLDER, LOG], [REMOVE]]
+    first = next_step(status)
+    rest = [[step for step in group if step != first] for group in groups]
+    return [group for group in rest if group]
+
+
+def _can_be_repaired(status: ModuleStatus) -> bool:
+    """Tell whether enough is left to know what to build again."""
+    return status.generation is not None and status.manifest is not None

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
-from app import words
 from app.context import Context
 from app.pages.page import Page
+from app.pages.settings.data_panel import DataPanel
 from app.pages.settings.row import SettingRow
 from app.pages.settings.titles import GROUPS
 from app.theme import SPACE
@@ -21,12 +21,20 @@ from envmanager.data import settings
 from envmanager.data.paths import data_folder
 from envmanager.data.settings import Settings
 from envmanager.environments import preferences
-from envmanager.errors import GA3EnvError
-from envmanager.events import CancelToken, Report
+from envmanager.errors import GA3EnvError, SettingsError
 from envmanager.moving import relocation
-from envmanager.moving.relocation import Moved
 
 _WIDEST_PX = 900
+
+
+@dataclass(frozen=True)
+class Found:
+    """The data folder, and its settings or what is wrong with their file."""
+
+    root: Path
+    file: Path
+    values: Settings | None
+    error: SettingsError | None = None
 
 
 class SettingsPage(Page):
@@ -35,16 +43,21 @@ class SettingsPage(Page):
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Settings", "Every change is checked and kept at once.")
         self.rows: dict[str, SettingRow] = {}
-        self._root = build.label(selectable=True, wrap=True)
+        self.data = DataPanel(context)
+        self.data.moved.connect(self.visit)
+        self._changes: list[tuple[str, list[str]]] = []  # the first one is being made
+        self._groups: list[QFrame] = []
+        self._file = Path()
         inside = QWidget()
         inside.setObjectName("content")
         inside.setMaximumWidth(_WIDEST_PX)
         content = QVBoxLayout(inside)
         content.setContentsMargins(0, 0, SPACE, 0)
         content.setSpacing(2 * SPACE)
-        content.addWidget(self._data_panel())
+        content.addWidget(self.data)
         for title, names in GROUPS.items():
-            content.addWidget(self._group(title, names))
+            self._groups.append(self._group(title, names))
+            content.addWidget(self._groups[-1])
         content.addStretch(1)
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
@@ -57,8 +70,6 @@ class SettingsPage(Page):
         self.context.background.ask(
             _read, self._show, self.context.shell.tell_error, owner=self, only_latest="settings"
         )
-
-    # ---- the parts ------------------------------------------------------------------------------
 
     def _group(self, title: str, names: dict[str, str]) -> QFrame:
         panel = build.frame("panel", title)
@@ -73,77 +84,60 @@ class SettingsPage(Page):
             layout.addWidget(row)
         return panel
 
-    def _data_panel(self) -> QFrame:
-        panel = build.frame("panel", "Data folder")
-        layout = QVBoxLayout(panel)
-        layout.setContentsMargins(2 * SPACE, SPACE + 4, 2 * SPACE, SPACE + 4)
-        layout.addWidget(build.label("Data folder", "heading"))
-        text = "Environments, weights and the cache lie here; a large and fast disk suits it."
-        layout.addWidget(build.label(text, "muted", wrap=True))
-        line = QHBoxLayout()
-        line.addWidget(self._root, 1)
-        line.addWidget(build.button("Open", self._open))
-        self.move_button = build.button("Move ...", self._choose_place)
-        line.addWidget(self.move_button)
-        layout.addLayout(line)
-        return panel
-
-    # ---- settings -------------------------------------------------------------------------------
-
-    def _show(self, found: tuple[Settings, Path]) -> None:
-        values, root = found
-        self._root.setText(str(root))
+    def _show(self, found: Found) -> None:
+        self._file = found.file
+        self.data.show_root(found.root)
+        for group in self._groups:
+            group.setEnabled(found.values is not None)
+        if found.error:
+            self.context.shell.tell_error(found.error, action="Open the file", run=self._open_file)
+            return
         for name, row in self.rows.items():
-            row.show_value(getattr(values, name))
+            row.show_value(getattr(found.values, name))
+
+    def _open_file(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._file)))
+
+    # ---- changes, one after the other -----------------------------------------------------------
 
     def _change(self, name: str, given: list[str]) -> None:
+        self._changes.append((name, given))
+        if len(self._changes) == 1:
+            self._make_next()
+
+    def _make_next(self) -> None:
+        name, given = self._changes[0]
         self.context.background.ask(
-            lambda: _change(name, given),
-            partial(self._changed, name),
-            partial(self._refused, name),
-            owner=self,
+            lambda: _change(name, given), self._changed, self._refused, owner=self
         )
 
-    def _changed(self, name: str, found: Settings) -> None:
-        self.rows[name].show_value(getattr(found, name))
-        self.context.store.refresh()
+    def _changed(self, found: Settings) -> None:
+        name, _ = self._changes.pop(0)
+        if name not in (waiting for waiting, _ in self._changes):
+            self.rows[name].show_value(getattr(found, name))
+        self._go_on()
 
-    def _refused(self, name: str, error: GA3EnvError) -> None:
+    def _refused(self, error: GA3EnvError) -> None:
+        name, _ = self._changes.pop(0)
         self.rows[name].show_wrong(error)
+        self._go_on()
 
-    # ---- the data folder ------------------------------------------------------------------------
-
-    def _open(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(self._root.text()))
-
-    def _choose_place(self) -> None:
-        if chosen := QFileDialog.getExistingDirectory(self, "New place of the data folder"):
-            self.move_to(Path(chosen))
-
-    def move_to(self, folder: Path) -> None:
-        """Move the data folder to another folder, which is empty or new."""
-        task = self.context.background.start("Move the data folder", partial(_move, folder))
-        task.succeeded.connect(self._moved)
-        task.failed.connect(self.context.shell.tell_error)
-
-    def _moved(self, moved: Moved) -> None:
-        self.context.shell.tell(
-            f"The data folder ({words.size(moved.size)}) is now {moved.target}.", tone="success"
-        )
-        self.visit()
-        self.context.store.refresh()
+    def _go_on(self) -> None:
+        if self._changes:
+            self._make_next()
+        else:
+            self.context.store.refresh()
 
 
-def _read() -> tuple[Settings, Path]:
+def _read() -> Found:
     relocation.settle()
     data = data_folder()
-    return settings.load(data.settings), data.root
+    try:
+        return Found(data.root, data.settings, settings.load(data.settings))
+    except SettingsError as error:
+        return Found(data.root, data.settings, None, error)
 
 
 def _change(name: str, given: list[str]) -> Settings:
     relocation.settle()
     return preferences.change(data_folder(), name, given)
-
-
-def _move(folder: Path, report: Report, cancel: CancelToken) -> Moved:
-    return relocation.move(folder, report, cancel)

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QAction, QIcon, QKeySequence, QWheelEvent
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
+    QFileDialog,
     QGridLayout,
-    QHBoxLayout,
     QLineEdit,
-    QSpinBox,
     QWidget,
 )
 
+from app import icons
 from app.context import Context
+from app.pages.settings import titles
 from app.theme import SPACE
 from app.widgets import build
 from envmanager.data import settings
 from envmanager.data.settings import Settings
-from envmanager.errors import GA3EnvError
+from envmanager.errors import GA3EnvError, SettingsError
 
 _NAME_PX = 210
+_NUMBER_PX = 132
 _SEPARATOR = "; "  # of a list's items; no address or constraint holds it
+
+
+class _Choice(QComboBox):
+    """A choice that the wheel does not change while the page is scrolled."""
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Leave it to the page."""
+        event.ignore()
 
 
 class SettingRow(QWidget):
@@ -34,78 +46,102 @@ class SettingRow(QWidget):
     def __init__(self, name: str, title: str, context: Context) -> None:
         super().__init__()
         self.name = name
+        self.title = title
         self.kind = settings.kind(name)
         self._default = getattr(Settings(), name)
         self._shown: Any = None
-        self.control = self._make(title)
+        self._theme = context.theme
+        self.browse: QAction | None = None
+        self.control = self._make()
+        self.control.setAccessibleName(title)
         self.control.setToolTip(f"It takes {self.kind.takes}.")
-        self._reset = build.tool(f"{title}: back to the default", self._back)
-        context.set_icon(self._reset, "rollback", "muted")
-        self._wrong = build.label(wrap=True, selectable=True)
-        build.set_tone(self._wrong, "danger")
-        self._wrong.hide()
-        self._lay_out(title)
+        self.reset = build.tool(f"{title}: back to the default", self._back)
+        context.set_icon(self.reset, "rollback", "muted")
+        policy = self.reset.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)  # the controls of all rows end at one line
+        self.reset.setSizePolicy(policy)
+        self.wrong = build.label(wrap=True, selectable=True)
+        build.set_tone(self.wrong, "danger")
+        self.wrong.hide()
+        self._lay_out()
 
-    def _lay_out(self, title: str) -> None:
-        name = build.label(title)
+    def _lay_out(self) -> None:
+        name = build.label(self.title)
         name.setFixedWidth(_NAME_PX)
         name.setBuddy(self.control)
-        line = QHBoxLayout()
-        line.addWidget(self.control, 1)
-        line.addWidget(self._reset)
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(SPACE)
         layout.setVerticalSpacing(2)
+        layout.setColumnStretch(1, 1)
         layout.addWidget(name, 0, 0, Qt.AlignmentFlag.AlignVCenter)
-        layout.addLayout(line, 0, 1)
-        help_text = settings.help_text(self.name)
-        text = f"{help_text[:1].upper()}{help_text[1:]}."
-        layout.addWidget(build.label(text, "muted", wrap=True), 1, 1)
-        layout.addWidget(self._wrong, 2, 1)
+        narrow = isinstance(self.control, QCheckBox) or self.kind.limits
+        place = Qt.AlignmentFlag.AlignLeft if narrow else Qt.AlignmentFlag(0)
+        layout.addWidget(self.control, 0, 1, place)
+        layout.addWidget(self.reset, 0, 2)
+        if self.name not in titles.CHOICES:
+            help_text = settings.help_text(self.name)
+            text = f"{help_text[:1].upper()}{help_text[1:]}."
+            layout.addWidget(build.label(text, "muted", wrap=True), 1, 1)
+        layout.addWidget(self.wrong, 2, 1)
 
-    def _make(self, title: str) -> QWidget:
-        made: QWidget
+    def _make(self) -> QWidget:
         if isinstance(self._default, bool):
-            made = QCheckBox()
-            made.toggled.connect(self._commit)
-        elif self.kind.options:
-            made = QComboBox()
-            made.addItems(self.kind.options)
-            made.activated.connect(self._commit)
-        elif self.kind.limits:
-            made = QSpinBox()
-            made.setRange(*self.kind.limits)
-            made.editingFinished.connect(self._commit)
-        else:
-            made = QLineEdit()
-            made.editingFinished.connect(self._commit)
-        made.setAccessibleName(title)
-        return made
+            box = QCheckBox()
+            box.toggled.connect(self._commit)
+            return box
+        if self.kind.options:
+            choice = _Choice()
+            for option in self.kind.options:
+                choice.addItem(titles.CHOICES.get(self.name, {}).get(option, option), option)
+            choice.activated.connect(self._commit)
+            return choice
+        line = QLineEdit()
+        line.setPlaceholderText(titles.EMPTY.get(self.name, ""))
+        line.editingFinished.connect(self._commit)
+        if self.kind.limits:
+            line.setFixedWidth(_NUMBER_PX)
+        if self.name in titles.PLACES:
+            self._add_browse(line)
+        return line
+
+    def _add_browse(self, line: QLineEdit) -> None:
+        """Add a button inside a field, for the keyboard too."""
+        what = "folder" if titles.PLACES[self.name] else "file"
+        self.browse = line.addAction(QIcon(), QLineEdit.ActionPosition.TrailingPosition)
+        self.browse.setToolTip(f"Choose a {what} (Ctrl+O)")
+        self.browse.setShortcut(QKeySequence("Ctrl+O"))
+        self.browse.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
+        self.browse.triggered.connect(self._browse)
+        self._theme.changed.connect(self._draw_browse)
+        self._draw_browse()
+
+    def _draw_browse(self) -> None:
+        if self.browse:
+            self.browse.setIcon(icons.icon("folder", self._theme.colors.muted))
 
     # ---- the value ------------------------------------------------------------------------------
 
     def show_value(self, value: Any) -> None:
         """Show a value as it is kept."""
         self._shown = value
-        self._reset.setEnabled(value != self._default)
-        self._wrong.hide()
+        self.reset.setVisible(value != self._default)
+        self.wrong.hide()
         self.control.blockSignals(True)
         match self.control:
             case QCheckBox() as box:
                 box.setChecked(value)
             case QComboBox() as choice:
-                choice.setCurrentText(value)
-            case QSpinBox() as number:
-                number.setValue(value)
+                choice.setCurrentIndex(choice.findData(value))
             case QLineEdit() as text:
-                text.setText(_SEPARATOR.join(value) if isinstance(value, tuple) else value)
+                text.setText(_SEPARATOR.join(value) if isinstance(value, tuple) else str(value))
         self.control.blockSignals(False)
 
     def show_wrong(self, error: GA3EnvError) -> None:
         """Say why a value was not taken; what the user typed stays."""
-        self._wrong.setText(f"{error.message} It takes {self.kind.takes}.")
-        self._wrong.show()
+        fits = f"It takes {self.kind.takes}."
+        self.wrong.setText(f"{error.message} {_or_hint(error, fits)}")
+        self.wrong.show()
 
     def words(self) -> list[str]:
         """Return the present value as the words of a command line; none for the default."""
@@ -113,9 +149,7 @@ class SettingRow(QWidget):
             case QCheckBox() as box:
                 return ["true" if box.isChecked() else "false"]
             case QComboBox() as choice:
-                return [choice.currentText()]
-            case QSpinBox() as number:
-                return [str(number.value())]
+                return [str(choice.currentData())]
             case QLineEdit() as line:
                 text = line.text().strip()
                 several = self.kind.item is not None
@@ -123,20 +157,39 @@ class SettingRow(QWidget):
                 return [part.strip() for part in parts if part.strip()]
         raise AssertionError(self.control)
 
+    # ---- what the user does ---------------------------------------------------------------------
+
     def _commit(self) -> None:
         words = self.words()
-        shown = self._shown
-        same = _words_of(shown) == words
-        if not same:
+        if words != _words_of(self._shown):
             self.edited.emit(self.name, words)
-        elif not self._wrong.isHidden():
-            self._wrong.hide()
+        else:
+            self.wrong.hide()
 
     def _back(self) -> None:
+        self.control.setFocus()  # the button vanishes
         self.edited.emit(self.name, [])
 
+    def _browse(self) -> None:
+        chosen = self.choose_place()
+        if chosen and isinstance(self.control, QLineEdit):
+            kept = self.words() if self.kind.item else []  # one more of a list
+            self.control.setText(_SEPARATOR.join([*kept, chosen]))
+            self._commit()
 
-def _words_of(value: Any) -> list[str]:
+    def choose_place(self) -> str:
+        """Ask for a folder or a file of this computer; empty where the user thinks again."""
+        if titles.PLACES[self.name]:
+            return QFileDialog.getExistingDirectory(self, self.title)
+        return QFileDialog.getOpenFileName(self, self.title)[0]
+
+
+def _or_hint(error: GA3EnvError, fits: str) -> str:
+    """Return the next step: the hint, where the value is not what is wrong."""
+    return fits if isinstance(error, SettingsError) else error.hint
+
+
+def _words_of(value: Any) -> Sequence[str]:
     if isinstance(value, bool):
         return ["true" if value else "false"]
     if isinstance(value, tuple):

@@ -1,10 +1,10 @@
-"""The settings in groups, with the names that people read."""
+"""The settings in groups, with the words that people read."""
 
 GROUPS = {
     "Network": {
         "proxy": "Proxy",
         "certificates": "Certificates",
-        "offline": "Never use the network",
+        "offline": "Work offline",
         "index_url": "Package index",
         "extra_index_urls": "More package indexes",
         "find_links": "Folders of wheels",
@@ -24,3 +24,25 @@ GROUPS = {
         "idle_timeout_s": "Idle workers end after (s)",
     },
 }
+# What is in force where a field is empty.
+EMPTY = {
+    "proxy": "None",
+    "certificates": "The usual ones",
+    "index_url": "The usual index",
+    "extra_index_urls": "None",
+    "find_links": "None",
+    "python_mirror": "GitHub",
+    "python": "What the module asks for",
+    "constraints": "None",
+    "cache_dir": "A folder in the data folder",
+    "nis_python": "Found by itself",
+}
+CHOICES = {
+    "python_source": {
+        "any": "This computer, else downloaded",
+        "system": "This computer only",
+        "managed": "Always downloaded",
+    }
+}
+# What is a folder (True) or a file (False) of this computer.
+PLACES = {"cache_dir": True, "nis_python": True, "find_links": True, "certificates": False}

@@ -15,6 +15,7 @@ from app.pages.try_it import hover_words
 from app.pages.try_it.current import Current, Loaded, load
 from app.pages.try_it.empty_state import EmptyState
 from app.pages.try_it.overlay import Overlay
+from app.pages.try_it.picture import Picture
 from app.pages.try_it.toolbar import Toolbar
 from app.theme import SPACE
 from app.viewer.canvas import Canvas
@@ -39,6 +40,7 @@ class ImagePanel(QWidget):
       `image(volume=, region=)` read the file, so call them in the background.
     * `visible_region`: what is in sight, to run on that only.
     * `set_labels`: shows a mask; it is in sight only at the place that it is of.
+    * `set_picture`: shows an image that a module gave over the one that it was made from.
     * `compare`: two masks side by side, on the canvases A and B, which zoom and move together.
     * `set_outline`, `opacity`: how masks are shown; also set by the user.
     * `open`, `open_files`: open an image; what goes wrong is told inside of the panel.
@@ -52,6 +54,7 @@ class ImagePanel(QWidget):
         self._context = context
         self._current: Current | None = None
         self.image_layer = ImageLayer(context.background, self)
+        self.picture = Picture(context.background, self)
         self.overlays = {side: Overlay(context.background, self) for side in SIDES}
         self.canvases = {side: Canvas(context.theme) for side in SIDES}
         self.canvas = self.canvases["A"]
@@ -122,6 +125,28 @@ class ImagePanel(QWidget):
         overlay.set_labels(labels, region, of)
         overlay.show_at(self._current)
         self._show_state()
+
+    def set_picture(
+        self,
+        pixels: np.ndarray | None,
+        region: Region | None = None,
+        *,
+        of: Current | None = None,
+        volume: bool = False,
+    ) -> None:
+        """Show an image over the one that it was made from, or none.
+
+        Parameters
+        ----------
+        pixels : ndarray, optional
+            (y, x) or (y, x, c), of a volume with the slices first.
+        region, of
+            As for `set_labels`.
+        """
+        of = of or self._current
+        self.picture.set_picture(pixels, region, of, volume=volume)
+        if self._current:
+            self.picture.show_at(self._current)
 
     def compare(self, on: bool, captions: tuple[str, str] = SIDES) -> None:
         """Show two canvases side by side, or only the first."""
@@ -194,7 +219,7 @@ class ImagePanel(QWidget):
     def _connect(self) -> None:
         self.canvases["B"].link(self.canvas)
         for side, canvas in self.canvases.items():
-            canvas.set_layers([self.image_layer, self.overlays[side].layer])
+            canvas.set_layers([self.image_layer, self.picture.layer, self.overlays[side].layer])
             canvas.hovered.connect(partial(self._hover, side))
         self.toolbar.opening.chosen.connect(self.open)
         self.toolbar.opening.failed.connect(self._fail)

@@ -1,0 +1,96 @@
+"""What a module's status says, in words: for its card and its details."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app import words
+from envmanager.data.users import user_text
+
+if TYPE_CHECKING:
+    from app.store import Snapshot
+    from envmanager.environments.inventory import ModuleStatus
+
+_CHANGES = {
+    "install": "Being installed",
+    "update": "Being updated",
+    "repair": "Being repaired",
+    "rollback": "Being rolled back",
+    "remove": "Being removed",
+    "weights": "Getting weights",
+    "add-module": "Being added",
+    "lock-module": "Being locked",
+}
+
+
+def state(status: ModuleStatus) -> tuple[str, str]:
+    """Return what a card says of the state, and the colour that goes with it."""
+    text, tone = words.STATES[status.state]
+    if status.busy:
+        return busy(status), "accent"
+    if status.state == "removing":
+        return "Is removed once nobody uses it", tone
+    if status.state == "broken" and status.problems:
+        return f"{text}: {status.problems[0]}", tone
+    if status.state == "weights_missing":
+        names = [found.title for found in status.weights if found.default and not found.present]
+        return f"{text}: {', '.join(names)}" if names else text, tone
+    if status.state == "update_available" and status.version != status.installed_version:
+        return f"{text}: {status.version}", tone
+    if status.state == "ready" and status.problems:
+        return f"{text}, but: {status.problems[0]}", "warning"
+    return text, tone
+
+
+def busy(status: ModuleStatus) -> str:
+    """Say who else changes a module: ``Being installed by ga3env (PID 42, since 10:42)``."""
+    told = status.busy or {}
+    what = _CHANGES.get(str(told.get("what")), "Being changed")
+    return f"{what} by {user_text({key: told.get(key) for key in ('program', 'pid', 'since')})}"
+
+
+def line(status: ModuleStatus) -> str:
+    """Return disk, device and the last self-test in one line."""
+    found = [disk(status.disk)] if any(status.disk.values()) else []
+    if status.device:
+        found.append(device(status))
+    if tested(status):
+        found.append(f"Self-test {tested(status)}")
+    return "   ·   ".join(found)
+
+
+def users(status: ModuleStatus) -> str:
+    """Say who uses a module; empty where nobody does."""
+    who = ", ".join(map(user_text, status.in_use_by))
+    return f"In use by {who}" if who else ""
+
+
+def disk(found: dict[str, int]) -> str:
+    """Say how much disk space a module takes: ``3.1 GB, 1.2 GB of it shared``."""
+    own, shared = found.get("own", 0), found.get("shared", 0)
+    parts = [words.size(own + shared)] if own + shared else []
+    if shared:
+        parts.append(f"{words.size(shared)} of it shared")
+    if weights := found.get("weights", 0):
+        parts.append(f"weights {words.size(weights)}")
+    return ", ".join(parts)
+
+
+def device(status: ModuleStatus) -> str:
+    """Say where a module computes: ``GPU: RTX A4000, cu130``, or ``CPU``."""
+    if not status.device or status.device == "cpu":
+        return "CPU"
+    kernel = (status.manifest or {}).get("kernel") or {}
+    gpu = kernel.get("name") or status.device
+    return f"GPU: {gpu}" + (f", {status.backend}" if status.backend else "")
+
+
+def tested(status: ModuleStatus) -> str:
+    """Return the outcome of the last self-test."""
+    return str((status.manifest or {}).get("selftest") or "")
+
+
+def is_own(snapshot: Snapshot | None, name: str) -> bool:
+    """Tell whether a module is one of the user's own."""
+    declared = snapshot.declarations.get(name) if snapshot else None
+    return bool(snapshot and declared and declared.folder.parent == snapshot.root / "modules")

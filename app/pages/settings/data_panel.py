@@ -1,0 +1,102 @@
+"""Where the data folder is, and its move to another disk, with progress and a way to stop it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout
+
+from app import words
+from app.background import Task
+from app.context import Context
+from app.theme import SPACE
+from app.widgets import build
+from app.widgets.activity import TaskRow
+from envmanager.errors import GA3EnvError
+from envmanager.events import CancelToken, Report
+from envmanager.moving import relocation
+from envmanager.moving.relocation import Moved
+
+
+class DataPanel(QFrame):
+    """The place of the data folder; `moved` comes after it is another one."""
+
+    moved = Signal()
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.setObjectName("panel")
+        self.setAccessibleName("Data folder")
+        self._context = context
+        self.root = build.label(selectable=True, wrap=True)
+        self.move_button = build.button("Move ...", self._choose, tip="Move it to another folder")
+        self.progress: TaskRow | None = None
+        line = QHBoxLayout()
+        line.setSpacing(SPACE)
+        line.addWidget(self.root, 1)
+        line.addWidget(build.button("Open", self._open, tip="Open it in the file manager"))
+        line.addWidget(self.move_button)
+        text = "Environments, weights and the cache lie here; a large and fast disk suits it."
+        self._layout = QVBoxLayout(self)
+        self._layout.setContentsMargins(2 * SPACE, SPACE + 4, 2 * SPACE, SPACE + 4)
+        self._layout.setSpacing(SPACE)
+        self._layout.addWidget(build.label("Data folder", "heading"))
+        self._layout.addWidget(build.label(text, "muted", wrap=True))
+        self._layout.addLayout(line)
+
+    def show_root(self, root: Path) -> None:
+        """Show where it is."""
+        self.root.setText(str(root))
+
+    def choose_place(self) -> str:
+        """Ask for the new folder; empty where the user thinks again."""
+        return QFileDialog.getExistingDirectory(self, "New place of the data folder")
+
+    def _choose(self) -> None:
+        if chosen := self.choose_place():
+            self.move_to(Path(chosen))
+
+    def _open(self) -> None:
+        QDesktopServices.openUrl(QUrl.fromLocalFile(self.root.text()))
+
+    # ---- the move -------------------------------------------------------------------------------
+
+    def move_to(self, folder: Path) -> Task[Moved]:
+        """Move the data folder to another folder, which is empty or new."""
+        task = self._context.background.start("Move the data folder", partial(_move, folder))
+        task.succeeded.connect(self._succeeded)
+        task.failed.connect(self._failed)
+        task.cancelled.connect(self._cancelled)
+        task.ended.connect(self._end)
+        self.move_button.setEnabled(False)
+        self.progress = TaskRow(task, self._context)
+        self._layout.addWidget(self.progress)
+        return task
+
+    def _succeeded(self, done: Moved) -> None:
+        text = f"The data folder ({words.size(done.size)}) is now {done.target}."
+        if not done.old_deleted:
+            text += f" The rest of {done.source} is deleted later."
+        self._context.shell.tell(text, tone="success")
+
+    def _failed(self, error: GA3EnvError) -> None:
+        self._context.shell.tell_error(error)
+
+    def _cancelled(self) -> None:
+        self._context.shell.tell("The data folder stays where it was.")
+
+    def _end(self) -> None:
+        self.move_button.setEnabled(True)
+        if self.progress:
+            self._layout.removeWidget(self.progress)
+            self.progress.deleteLater()
+            self.progress = None
+        self.moved.emit()
+        self._context.store.refresh()
+
+
+def _move(folder: Path, report: Report, cancel: CancelToken) -> Moved:
+    return relocation.move(folder, report, cancel)
