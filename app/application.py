@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QApplication
 
 from app import icons
 from app.background import Background
+from app.garbage import Garbage
 from app.single import SingleInstance
 from app.store import Store
 from app.theme import Theme
@@ -40,6 +41,7 @@ class Application:
 
     def __init__(self) -> None:
         self.qt = application()
+        self._garbage = Garbage()
         self.theme = Theme(self.qt)
         self.background = Background()
         self.store = Store(self.background)
@@ -50,6 +52,7 @@ class Application:
         self.window.show_page(page)
         self.window.painted.connect(self.store.begin)
         QTimer.singleShot(_UNSEEN_MS, self.store.begin)  # a minimised window is not painted
+        self.store.changed.connect(self.window.load_pages, Qt.ConnectionType.SingleShotConnection)
         self.window.show()
 
     def open(self, arguments: Sequence[str]) -> None:
@@ -69,6 +72,7 @@ class Application:
     def shut_down(self) -> None:
         """End all work; the workers of modules live on."""
         self.background.shut_down()
+        self._garbage.end()
 
 
 def check_display() -> None:

@@ -77,6 +77,7 @@ class Store(QObject):
         super().__init__(parent)
         self.snapshot: Snapshot | None = None
         self._background = background
+        self._is_reading = self._is_outdated = False
         self._watcher = QFileSystemWatcher(self)
         self._watcher.directoryChanged.connect(self._soon)
         self._watcher.fileChanged.connect(self._soon)
@@ -97,16 +98,32 @@ class Store(QObject):
         self.refresh()
 
     def refresh(self) -> None:
-        """Read the state anew in the background."""
-        self._background.ask(
-            _read_and_places, self._take, self.failed.emit, owner=self, only_latest="snapshot"
-        )
+        """Read the state anew in the background.
+
+        While it is being read, it is read once more at the end, however often this is called: an
+        answer is never dropped for a newer question, or a busy folder would keep all of them off.
+        """
+        if self._is_reading:
+            self._is_outdated = True
+            return
+        self._is_reading, self._is_outdated = True, False
+        self._background.ask(_read_and_places, self._take, self._fail, owner=self)
 
     def _soon(self) -> None:
         if not self._settling.isActive():
             self._settling.start()
 
+    def _fail(self, error: GA3EnvError) -> None:
+        self._end_reading()
+        self.failed.emit(error)
+
+    def _end_reading(self) -> None:
+        self._is_reading = False
+        if self._is_outdated:
+            self._soon()
+
     def _take(self, answer: tuple[Snapshot, list[str]]) -> None:
+        self._end_reading()
         snapshot, places = answer
         known = {*self._watcher.directories(), *self._watcher.files()}
         if new := [place for place in places if place not in known]:

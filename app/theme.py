@@ -83,12 +83,14 @@ QLabel[tone="success"] { color: $success; }
 QLabel[tone="warning"] { color: $warning; }
 QLabel[tone="danger"] { color: $danger; }
 QLabel[tone="accent"] { color: $accent; }
+QLabel[tone="muted"] { color: $muted; }
 QPushButton {
     background: $raised; border: 1px solid $border; border-radius: 6px; padding: 6px 14px;
 }
 QPushButton:hover { border-color: $muted; }
 QPushButton:focus { border-color: $accent; }
 QPushButton:disabled { color: $muted; background: $window; }
+QPushButton:checked { background: $selection; border-color: $accent; color: $accent; }
 QPushButton[role="primary"] { background: $accent; color: $on_accent; border-color: $accent; }
 QPushButton[role="primary"]:disabled { background: $raised; color: $muted; border-color: $border; }
 QPushButton[role="primary"]:focus { border: 2px solid $text; padding: 5px 13px; }
@@ -169,13 +171,13 @@ class Theme(QObject):
         """Whether the dark scheme is in use."""
         return self.colors is DARK
 
-    def apply(self) -> None:
-        """Take the system's scheme (`QStyleHints.setColorScheme` may have overruled it)."""
-        dark = QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
-        self.colors = DARK if dark else LIGHT
+    def apply(self, scheme: Qt.ColorScheme | None = None) -> None:
+        """Take a scheme; by default the system's, which `QStyleHints` knows."""
+        scheme = scheme or QGuiApplication.styleHints().colorScheme()
+        self.colors = DARK if scheme == Qt.ColorScheme.Dark else LIGHT
         self._application.setPalette(_palette(self.colors))
-        scheme = "dark" if dark else "light"
-        more = {"radius": RADIUS, "drawings": _DRAWINGS.as_posix(), "scheme": scheme}
+        name = "dark" if self.is_dark else "light"
+        more = {"radius": RADIUS, "drawings": _DRAWINGS.as_posix(), "scheme": name}
         style = _STYLE.substitute(asdict(self.colors), **more)
         self._application.setStyleSheet(style)
         self.changed.emit()

@@ -135,6 +135,10 @@ class MainWindow(QMainWindow):
         """Show an error in the message bar."""
         self.messages.tell_error(error, action=action, run=run)
 
+    def load_pages(self) -> None:
+        """Load in the background what the pages import, before anybody visits them."""
+        self.context.background.ask(_load_pages, lambda _: None)
+
     # ---- the frame ------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
@@ -239,6 +243,11 @@ class MainWindow(QMainWindow):
             return
         QSettings().setValue("window/geometry", self.saveGeometry())
         event.accept()
+
+
+def _load_pages() -> None:
+    for entry in PAGES:
+        importlib.import_module(entry.place[0])
 
 
 def _dropped(event: QDropEvent) -> list[Path]:

@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from envmanager import applog, console, failures
-from envmanager.commands import authoring, bench, images, machine, modules, support, weights
+from envmanager.commands import (
+    authoring,
+    bench,
+    images,
+    machine,
+    modules,
+    nodes,
+    support,
+    weights,
+)
 from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
 from envmanager.data.paths import data_folder
 from envmanager.environments import removal
@@ -164,6 +173,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    for group in (images, modules, weights, authoring, machine, support, bench):
+    for group in (images, nodes, modules, weights, authoring, machine, support, bench):
         group.add_to(add)
     return parser

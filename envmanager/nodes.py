@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from string import Template
 from typing import Any
 
@@ -15,6 +17,7 @@ from ga3_nodes import params
 from ga3_nodes.weights import WEIGHTS
 
 BINARIES = ("int32", "uint8")
+CHANNELS = ("float", "uint16", "uint8")
 _SIGNATURES = {
     6: {"OUTPUT_ARGS": "inp, out", "BUILD_ARGS": "loops", "RUN_ARGS": "inp, out, ctx"},
     7: {
@@ -28,8 +31,10 @@ _MAIN = {
     7: "    from limnode import print\n\n    limnode.child_main(run, output, build)",
 }
 _NAMES = {6: "6.10 and 6.20", 7: "7.x"}
-_COLORS = ("#FFDC00", "#00C8FF", "#FF5AC8", "#78FF5A", "#FF8C28")
+COLORS = ("#FFDC00", "#00C8FF", "#FF5AC8", "#78FF5A", "#FF8C28")
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _MAKE_BINARY = {"int32": "makeInt32", "uint8": "makeUInt8"}
+_MAKE_CHANNEL = {"float": "makeFloat", "uint16": "makeUInt16", "uint8": "makeUInt8"}
 _BINARY_TEXT = {
     "int32": "binary, the value of a pixel is the number of its object",
     "uint8": "binary, with a gap between objects that touch",
@@ -44,7 +49,10 @@ def script(
     *,
     nis: int = 6,
     function: str = "segment",
+    name: str = "",
+    color: str = "",
     binary: str = "int32",
+    channel: str = "float",
 ) -> str:
     """Return the text of a node script.
 
@@ -55,14 +63,23 @@ def script(
     nis : int
         6 for NIS-Elements 6.10 and 6.20, 7 for 7.x and NIS-Express 2.x: the functions' signatures
         differ.
+    name : str
+        What NIS shows the outputs as; the module's title by default.
+    color : str
+        ``#RRGGBB`` of the first output; any others keep colours of their own.
     binary : str
         The type of binaries: ``int32`` holds the objects' numbers, ``uint8`` only where they are.
+    channel : str
+        The type of channels: ``float``, or ``uint16`` and ``uint8``, rounded and clipped.
 
     Raises
     ------
     BadInput
-        The function is unknown, a table's columns are not declared, or a value does not fit.
+        The function is unknown, a table's columns are not declared, the name is not one line, the
+        colour is none, or a value does not fit.
     """
+    looks = Looks(name.strip() or module.title, color or COLORS[0], binary, channel)
+    looks.check()
     spec = module.functions.get(function)
     if spec is None:
         raise BadInput(
@@ -72,15 +89,16 @@ def script(
     return Template(template).substitute(
         TITLE=module.title,
         QUOTED_TITLE=_quoted(module.title),
+        QUOTED_NAME=_quoted(looks.name),
         VERSION=module.version,
         FUNCTION_TITLE=spec["title"],
         NIS=_NAMES[nis],
         MODULE=module.name,
         FUNCTION=function,
         FIRST_RUN="\n".join(_first_run(module)),
-        PORTS="\n".join(_ports(spec, binary)),
+        PORTS="\n".join(f"#   {port}" for port in ports(spec, binary)),
         PARAMETERS="".join(f"{line}\n" for line in _parameter_block(spec["parameters"], values)),
-        DEFINITIONS="\n".join(_definitions(module, spec, binary)),
+        DEFINITIONS="\n".join(_definitions(module, spec, looks)),
         INPUTS=", ".join(f"inp[{index}].data" for index in range(len(spec["inputs"]))),
         WRITES="\n".join(
             f'    node.write(out[{index}], "{name}", result["{name}"])'
@@ -89,6 +107,38 @@ def script(
         MAIN=_MAIN[nis],
         **_SIGNATURES[nis],
     )
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How the outputs of a node appear in NIS; `script` explains each."""
+
+    name: str
+    color: str
+    binary: str
+    channel: str
+
+    def check(self) -> None:
+        """Raise BadInput where NIS could not show it so."""
+        if not self.name.isprintable():
+            raise BadInput("A node's name is one line of text.", "Leave out tabs and the like.")
+        if not _COLOR.fullmatch(self.color):
+            raise BadInput(f"{self.color!r} is no colour.", "Write it as #RRGGBB, such as #FFDC00.")
+
+
+def signature(version: str) -> int:
+    """Return for which NIS a script is made, 6 or 7, by the version of an installed one.
+
+    NIS-Express 2 calls scripts as NIS-Elements 7 does; 6 where nothing is known.
+    """
+    major = version.partition(".")[0]
+    return 7 if major.isdecimal() and (int(major) >= 7 or int(major) == 2) else 6
+
+
+def output_kinds(spec: Mapping[str, Any]) -> list[str]:
+    """Return what to set up a function's outputs as in NIS: "binary", "channel" or "table"."""
+    kinds = {"labels": "binary", "image": "channel"}
+    return [kinds.get(output["kind"], output["kind"]) for output in spec["outputs"].values()]
 
 
 def _quoted(text: str) -> str:
@@ -107,12 +157,17 @@ def _first_run(module: Module) -> Iterator[str]:
 # ---- inputs and outputs --------------------------------------------------------------------------
 
 
-def _ports(spec: Mapping[str, Any], binary: str) -> Iterator[str]:
-    for index, (name, declared) in enumerate(spec["inputs"].items()):
-        yield f"#   input {index + 1}: {name} ({_takes(declared, spec)})"
+def ports(spec: Mapping[str, Any], binary: str = "int32") -> list[str]:
+    """Say in words which inputs and outputs a function's node needs, in their order."""
     kinds = {"labels": _BINARY_TEXT[binary], "image": "channel", "table": "table"}
-    for index, (name, declared) in enumerate(spec["outputs"].items()):
-        yield f"#   output {index + 1}: {name} ({kinds[declared['kind']]})"
+    inputs = [
+        f"input {index}: {name} ({_takes(declared, spec)})"
+        for index, (name, declared) in enumerate(spec["inputs"].items(), 1)
+    ]
+    return inputs + [
+        f"output {index}: {name} ({kinds[declared['kind']]})"
+        for index, (name, declared) in enumerate(spec["outputs"].items(), 1)
+    ]
 
 
 def _takes(declared: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
@@ -130,17 +185,20 @@ def _takes(declared: Mapping[str, Any], spec: Mapping[str, Any]) -> str:
     return f"channel, {' or '.join(places)}, {' or '.join(components)}"
 
 
-def _definitions(module: Module, spec: Mapping[str, Any], binary: str) -> Iterator[str]:
+def _definitions(module: Module, spec: Mapping[str, Any], looks: Looks) -> Iterator[str]:
     """Return the lines of `output()`, which defines everything that the function gives."""
     several = len(spec["outputs"]) > 1
+    colors = [looks.color, *(color for color in COLORS if color != looks.color)]
     for index, (name, declared) in enumerate(spec["outputs"].items()):
-        color = _COLORS[index % len(_COLORS)]
+        color = colors[index % len(colors)]
         title = f'NAME + " {name}"' if several else "NAME"
         if declared["kind"] == "labels":
-            yield f'    out[{index}].makeNew({title}, "{color}").{_MAKE_BINARY[binary]}()'
+            yield f'    out[{index}].makeNew({title}, "{color}").{_MAKE_BINARY[looks.binary]}()'
         elif declared["kind"] == "image":
-            yield "    # or .makeUInt16(), .makeUInt8(): values are rounded and clipped"
-            yield f'    out[{index}].makeNewMono({title}, "{color}").makeFloat()'
+            if looks.channel == "float":
+                yield "    # or .makeUInt16(), .makeUInt8(): values are rounded and clipped"
+            make = _MAKE_CHANNEL[looks.channel]
+            yield f'    out[{index}].makeNewMono({title}, "{color}").{make}()'
         else:
             yield f"    out[{index}].makeNew({title})"
             for column in _columns(module, name, declared):

@@ -42,7 +42,7 @@ STARTS_PROCESSES = {
 LAYERS = """
     errors events units processes data reading fetching workers uv machine packages modules weights disk
     environments moving
-    doctor images contours exporting presets segmentation trials nodes demo samples applog failures support console commands cli __main__
+    doctor images contours exporting presets segmentation trials nodes connection demo samples applog failures support console commands cli __main__
 """.split()
 LONG_FILE, LONG_FUNCTION = 500, 40
 

@@ -6,18 +6,18 @@ import platform
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QScrollArea, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPlainTextEdit, QVBoxLayout
 
 from app import icons
 from app.context import Context
 from app.pages.page import Page
 from app.theme import SPACE
 from app.widgets import build, tables
+from app.widgets.scrolling import scrolled
 from ga3_nodes import __version__
 
 _PICTURE_PX = 72
 _LICENCE_PX = 220
-_WIDEST_PX = 900
 _USED = (
     "PySide6_Essentials superqt numpy tifffile imagecodecs nd2 pillow roifile psutil packaging "
     "rich tomlkit urllib3 certifi truststore nvidia-ml-py"
@@ -42,9 +42,7 @@ class AboutPage(Page):
         self.text.setAccessibleName("Licence")
         self.text.setMinimumHeight(_LICENCE_PX)
         self._libraries = QVBoxLayout()
-        inside = build.frame("content")
-        inside.setMaximumWidth(_WIDEST_PX)
-        layout = QVBoxLayout(inside)
+        layout = QVBoxLayout()
         layout.setContentsMargins(0, 0, SPACE, 0)
         layout.setSpacing(SPACE + 4)
         layout.addWidget(self._head_panel())
@@ -53,10 +51,7 @@ class AboutPage(Page):
         layout.addWidget(build.label("Made with", "heading"))
         layout.addLayout(self._libraries)
         layout.addStretch(1)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setWidget(inside)
-        self.body.addWidget(scroll)
+        self.body.addWidget(scrolled(layout))
         context.background.ask(read, self._show, context.shell.tell_error, owner=self)
 
     def _head_panel(self) -> QFrame:

@@ -42,6 +42,11 @@ def add_to(add: Add) -> None:
     node.add_argument(
         "--binary", choices=("int32", "uint8"), default="int32", help="type of the node's binaries"
     )
+    node.add_argument(
+        "--channel", choices=("float", "uint16", "uint8"), default="float", help="of its channels"
+    )
+    node.add_argument("--name", default="", help="of the node's outputs in NIS")
+    node.add_argument("--color", default="", metavar="#RRGGBB", help="of its first output")
     for command in (segment, node):
         command.add_argument("--function", default="segment")
         command.add_argument("-p", "--parameter", action="append", default=[], metavar="KEY=VALUE")
@@ -139,7 +144,14 @@ def node_command(options: argparse.Namespace) -> Outcome:
     declared = module.functions.get(options.function, {}).get("parameters", {})
     values = _parameters(options, declared)
     text = nodes.script(
-        module, values, nis=options.nis, function=options.function, binary=options.binary
+        module,
+        values,
+        nis=options.nis,
+        function=options.function,
+        name=options.name,
+        color=options.color,
+        binary=options.binary,
+        channel=options.channel,
     )
     config.refresh(data_folder())  # a script of this app needs the client of this app
     if options.output:

@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from ga3_nodes.standin.embedded import EmbeddedNis
 from ga3_nodes.standin.limnode_types import TableData
-from ga3_nodes.standin.nis import Nis, StandinError
+from ga3_nodes.standin.nis import Nis, NodeFailed, StandinError
 from ga3_nodes.standin.out_of_process import OutOfProcessNis, prepare_site
 
 
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
             _run(options, site, report)
         except StandinError as error:
             report |= {"ok": False, "error": type(error).__name__, "message": str(error)}
+            if isinstance(error, NodeFailed):
+                report["kind"] = error.kind
     _print(report, options.json)
     return 0 if report["ok"] else 1
 
@@ -52,6 +55,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--site", type=Path, help="the child's current folder; else a temporary one"
     )
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--steps", action="store_true", help="tell each step's end on stderr")
     options = parser.parse_args(arguments)
     for name in ("script", "output_dir", "site"):
         path = getattr(options, name)
@@ -64,13 +68,13 @@ def _run(options: argparse.Namespace, site: Path, report: dict[str, Any]) -> Non
     inputs = [np.load(path) for path in options.input]
     options.output_dir.mkdir(parents=True, exist_ok=True)
     times = report["times_s"]
-    start = time.perf_counter()
-    host = _host(options, script, site)
-    times["module_level"] = time.perf_counter() - start
+    with _step("module_level", options, times):
+        host = _host(options, script, site)
     try:
-        start = time.perf_counter()
-        host.output(inputs)  # out of process, the first call also starts the child
-        times["output"] = time.perf_counter() - start
+        with _step("output", options, times):
+            host.output(inputs)  # out of process, the first call also starts the child
+        with _step("build", options, times):
+            host.build()
         times["run"] = []
         outputs = []
         for _ in range(options.calls):
@@ -85,6 +89,15 @@ def _run(options: argparse.Namespace, site: Path, report: dict[str, Any]) -> Non
     report["outputs"] = [
         _save(data, options.output_dir / f"output_{index}") for index, data in enumerate(outputs)
     ]
+
+
+@contextlib.contextmanager
+def _step(name: str, options: argparse.Namespace, times: dict[str, Any]) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    times[name] = time.perf_counter() - start
+    if options.steps:
+        print(f"step {name}", file=sys.stderr, flush=True)
 
 
 def _host(options: argparse.Namespace, script: str, site: Path) -> Nis:

@@ -26,6 +26,7 @@ from ruyaml.error import YAMLError
 from scipy import ndimage as ndi
 from skimage import feature, measure, segmentation
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when ONNX Runtime is imported, by its first model
 RANKS = {"yx": 2, "yxc": 3, "zyx": 3, "zyxc": 4}
 SMALLEST_SIDE = 8  # of an image, px
 TILE, TILE_3D, SMALLEST_TILE = 512, 128, 64  # longest side of a tile, px

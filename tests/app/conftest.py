@@ -11,8 +11,15 @@ from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QApplication, QDialog, QMessageBox
 
 from app import application
+from tests.envmanager.conftest import (  # noqa: F401 - the small module that real uv installs
+    environments,
+    installed,
+    tiny,
+    tiny_lock,
+    tiny_root,
+)
 
-PATIENCE_MS = 60_000
+PATIENCE_MS = 20_000
 
 
 @pytest.fixture(scope="session")

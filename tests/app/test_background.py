@@ -138,3 +138,17 @@ def test_the_end_cancels_what_runs(qtbot):
     qtbot.waitUntil(lambda: task.state == background.RUNNING, timeout=PATIENCE_MS)
     runner.shut_down()
     assert ended.is_set()
+
+
+def test_what_is_no_event_is_told_as_it_is(qtbot, runner):
+    told = []
+
+    def work(report, cancel):
+        for number in range(3):
+            report(("line", number))
+
+    task = runner.start("Check", work)
+    task.told.connect(told.append)
+    with qtbot.waitSignal(task.ended, timeout=PATIENCE_MS):
+        pass
+    assert told == [("line", 0), ("line", 1), ("line", 2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, QSizeF, Qt
@@ -134,6 +136,15 @@ def test_a_scale_bar_is_round_and_has_its_length(um, text):
 
 
 # ---- on a canvas ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def collect_in_this_thread():
+    """Python ends objects of Qt in whichever thread collects garbage: let it be the GUI thread."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
 
@@ -27,6 +28,15 @@ TOLD = {
     "PhysicalSizeZ": 2.0, "PhysicalSizeZUnit": "µm",
     "Channel": {"Name": ["DAPI", "GFP"]},
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def collect_in_this_thread():
+    """Python ends objects of Qt in whichever thread collects garbage: let it be the GUI thread."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

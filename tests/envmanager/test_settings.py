@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -173,6 +174,19 @@ def test_the_cache_lies_where_the_variable_or_the_setting_says(data_folder, tmp_
     assert data.uv_cache == tmp_path / "schnell é"
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "mine"))
     assert data.uv_cache == tmp_path / "mine"
+
+
+def test_two_that_change_settings_at_once_lose_nothing(path):
+    def change(name, word):
+        for _ in range(10):
+            settings.change(path, name, [])
+            settings.change(path, name, [word])
+
+    both = [("offline", "true"), ("generations_kept", "5")]
+    with ThreadPoolExecutor(2) as pool:
+        for work in [pool.submit(change, *words) for words in both]:
+            work.result()
+    assert settings.load(path) == Settings(offline=True, generations_kept=5)
 
 
 @pytest.mark.parametrize("text", ["cache_dir = 3", "cache_dir = 'x'", "=", "\0"])

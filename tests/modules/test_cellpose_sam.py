@@ -10,21 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
 
 from envmanager import workers
 from envmanager.data.paths import uv_binary
 from envmanager.data.settings import Settings
-from ga3_nodes import client, records
+from ga3_nodes import client
 from ga3_nodes.errors import Cancelled, GA3EnvError
-from tests import programs
 from tests.sharing import once
 from tests.wheels import make_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TORCHVISION = "0.28.0"
-# Threads that wait for each other leave the processor to others: tests may run side by side.
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # two that wait for each other crawl where tests run beside
 # The ordinary index has torchvision for CUDA only, whose compiled part does not load beside the CPU
 # build of torch. Cellpose needs none of it, but torchvision's Python code wants these two names.
 OPERATORS = """
@@ -97,13 +94,6 @@ for name, (in_bfloat16, options) in given["cases"].items():
     out[name], (_, flows, cellprob), _ = model.eval(arrays["image"].copy(), **options)
     out[name + " finite"] = np.isfinite(flows).all() and np.isfinite(cellprob).all()
 """
-CELLPOSE_3 = """
-import torch
-from cellpose.resnet_torch import CPnet
-
-torch.save(CPnet([2, 32, 64, 128, 256], 3, 3).state_dict(), given["path"])
-"""
-NUMPY = "out['version'] = np.array([int(part) for part in np.__version__.split('.')[:2]])"
 
 
 def blobs(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -173,7 +163,7 @@ def _torchvision(folder: Path, cache: Path) -> None:
 
 @pytest.fixture
 def sam(installed, sam_settings):
-    return installed("cellpose_sam", sam_settings, env=PASSIVE)
+    return installed("cellpose_sam", sam_settings, env=ONE_THREAD)
 
 
 @pytest.fixture
@@ -200,39 +190,28 @@ def pids(sam):
     return [worker.pid for worker in workers.live(sam.data, "cellpose_sam")]
 
 
-def test_the_real_network_is_faithful(sam, weights, by_hand, tmp_path):
-    """In both precisions, through the client and the command line, also after other calls."""
+def test_the_real_network_is_faithful(sam, weights, by_hand):
+    """Also after a call with other parameters; one tile takes the network half a minute here."""
     plain, _, count = blobs(100)
     image = np.round(1000 * plain + 200).clip(0).astype(np.uint16)
     other = {"cellprob_threshold": -1.0, "flow_threshold": 0.8, "max_size_fraction": 0.5}
     changed = {**other, "normalize": {"percentile": [2.0, 99.5]}}
-    cases = {"bfloat16": (True, {}), "float32": (False, changed)}
+    cases = {"changed": (True, changed)}
     expected = by_hand(sam.entry, LIBRARY, {"image": image}, model=str(weights), cases=cases)
 
-    result = segment(image, weights, precision="bfloat16")
-    labels = result["labels"]
+    full = segment(image, weights, precision="float32")
+    labels = full["labels"]
     assert labels.shape == (256, 256)
-    assert result.device == "cpu"
-    assert any("CPU" in note for note in result.notes)
+    assert full.device == "cpu"
+    assert any("CPU" in note for note in full.notes)
     assert count / 2 <= labels.max() <= count
-    np.testing.assert_array_equal(labels, expected["bfloat16"])
     worker = pids(sam)
 
     swapped = image.astype(">u2")[::-1][::-1]
-    again = segment(swapped, weights, precision="float32", lower=2.0, upper=99.5, **other)
-    np.testing.assert_array_equal(again["labels"], expected["float32"])
-    assert expected["bfloat16 finite"]
-    assert expected["float32 finite"]
+    again = segment(swapped, weights, precision="bfloat16", lower=2.0, upper=99.5, **other)
+    np.testing.assert_array_equal(again["labels"], expected["changed"])
+    assert expected["changed finite"]
     assert not np.array_equal(labels, again["labels"])
-
-    picture, mask = tmp_path / "zellen é.tif", tmp_path / "mask.tif"
-    tifffile.imwrite(picture, image)
-    words = ("-p", f"model={weights}", "-p", "precision=bfloat16")
-    code, told = programs.answer(
-        programs.command("segment", "cellpose_sam", picture, "-o", mask, *words)
-    )
-    assert code == 0, told
-    np.testing.assert_array_equal(tifffile.imread(mask), labels)
     assert pids(sam) == worker
 
 
@@ -291,29 +270,3 @@ def _cancel_on_the_way(image, weights) -> None:
             cancelled=lambda: any(done > 0 for done in heard),
         )
     assert heard[-1] < 0.9
-
-
-def test_beside_cellpose_3_with_another_numpy(
-    sam, weights, installed, torch_settings, sam_settings, by_hand, tmp_path
-):
-    """Cellpose 3 needs numpy below 2.1, this module a newer one: one program calls both."""
-    image = np.round(1000 * blobs(100)[0] + 200).clip(0).astype(np.uint16)
-    constant = np.full((64, 64), 7, np.uint16)
-    new = by_hand(sam.entry, NUMPY, {})["version"].tolist()
-    assert segment(constant, weights)["labels"].shape == (64, 64)
-    old_model = tmp_path / "old"
-    cellpose = installed("cellpose", torch_settings, env={"OMP_NUM_THREADS": "1"})
-    by_hand(cellpose.entry, CELLPOSE_3, {}, path=str(old_model))
-    old = by_hand(cellpose.entry, NUMPY, {})["version"].tolist()
-    assert old < [2, 1] <= new
-    found = client.call("cellpose", "segment", {"image": image}, {"model": str(old_model)})
-    assert found["labels"].shape == image.shape
-    with pytest.raises(GA3EnvError, match="Cellpose 4"):
-        client.call("cellpose", "segment", {"image": image}, {"model": str(weights)})
-    installed("cellpose_sam", sam_settings)
-    with pytest.raises(GA3EnvError, match="Cellpose 1 to 3"):
-        segment(image, old_model)
-    client.close()
-    for _, record in records.live(cellpose.data.root):  # the fixture ends those of one root only
-        client.stop(record)
-    programs.until(lambda: not workers.live(cellpose.data, "cellpose"))

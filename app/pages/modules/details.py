@@ -2,197 +2,251 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtGui import QFontDatabase
+from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from app import words
 from app.background import Task
 from app.context import Context
-from app.pages.modules.card import device_text, disk_text
-from app.pages.modules.plans import table
-from app.pages.modules.sheet import Sheet
+from app.pages.modules import detail_facts, facts, work
+from app.pages.modules.detail_facts import Installed, Running, Version
+from app.pages.modules.sheet import Sheet, add_facts, clear
+from app.theme import SPACE
 from app.widgets import build
+from app.widgets.scrolling import scrolled
+from app.widgets.tables import table
+from app.widgets.text import Text
 from envmanager import workers
-from envmanager.data.paths import data_folder
 from envmanager.data.users import user_text
-from envmanager.environments import generations, inventory
 from envmanager.environments.inventory import ModuleStatus
-from ga3_nodes import spawn
 
 _FOLLOW_MS = 1000
-_LINES = 400  # of a log
-_TABS = ("Overview", "Packages", "Versions", "Workers", "Log")
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the details show beyond the status; read in the background."""
-
-    packages: tuple[tuple[str, str], ...] = ()
-    versions: tuple[tuple[str, str, str, str], ...] = ()
-    workers: tuple[workers.Worker, ...] = ()
-    log: str = field(default="", repr=False)
+_LINES = 400  # of a task's log
+OVERVIEW, PACKAGES, VERSIONS, WORKERS, LOG = "Overview", "Packages", "Versions", "Workers", "Log"
 
 
 class Details(Sheet):
-    """The tabs about one module; the log follows what happens."""
+    """The tabs about one module; the log follows what happens.
+
+    What an install made is read when another one is published; workers and log are read again
+    each second, but only while their tab is in sight.
+    """
 
     def __init__(self, context: Context, status: ModuleStatus) -> None:
+        self.tabs = QTabWidget()
         super().__init__(context, status.name, status.title)
-        self._status = status
-        self._found = Found()
-        self._tabs = QTabWidget()
-        self._tabs.setDocumentMode(True)
-        self._tabs.setUsesScrollButtons(True)
+        self._status: ModuleStatus | None = None
+        self._running: Running | None = None
         self._places: dict[str, QVBoxLayout] = {}
-        for title in _TABS[:-1]:
-            place = QWidget()
-            self._places[title] = QVBoxLayout(place)
-            self._tabs.addTab(place, title)
-        self._log = QPlainTextEdit()
-        self._log.setReadOnly(True)
-        self._log.setAccessibleName(f"Log of {status.title}")
-        self._log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
-        self._tabs.addTab(self._log, _TABS[-1])
-        self.content.addWidget(self._tabs)
+        self.log = QPlainTextEdit()
+        self._fill_tabs(status.title)
         self._again = QTimer(self)
         self._again.setInterval(_FOLLOW_MS)
-        self._again.timeout.connect(self._ask)
+        self._again.timeout.connect(self._ask_running)
         self._again.start()
+        self.tabs.currentChanged.connect(self._ask_running)
         self.show_status(status)
-        self._ask()
 
-    def show_log(self) -> None:
-        """Turn to the log."""
-        self._tabs.setCurrentIndex(len(_TABS) - 1)
+    def _holder(self) -> QWidget:
+        return self.tabs
+
+    def _fill_tabs(self, title: str) -> None:
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.tabs.setUsesScrollButtons(True)
+        for name in (OVERVIEW, PACKAGES, VERSIONS, WORKERS):
+            place = QVBoxLayout()
+            place.setContentsMargins(0, SPACE + 4, SPACE, 0)
+            place.setSpacing(SPACE)
+            self._places[name] = place
+            self.tabs.addTab(scrolled(place), name)
+        self.log.setReadOnly(True)
+        self.log.setAccessibleName(f"Log of {title}")
+        self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
+        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
+        self.tabs.addTab(self.log, LOG)
+
+    def show_tab(self, name: str) -> None:
+        """Turn to a tab."""
+        titles = [self.tabs.tabText(number) for number in range(self.tabs.count())]
+        self.tabs.setCurrentIndex(titles.index(name))
 
     def show_status(self, status: ModuleStatus) -> None:
         """Show another state of the same module."""
-        self._status = status
+        old, self._status = self._status, status
+        if status != old:
+            self._show_overview(status)
+        if old is None or _made(old) != _made(status):
+            self.context.background.ask(
+                partial(detail_facts.installed, self.module),
+                self._show_installed,
+                owner=self,
+                only_latest="installed",
+            )
+        self._ask_running()
+
+    def _show_overview(self, status: ModuleStatus) -> None:
         snapshot = self.context.store.snapshot
         declared = snapshot.declarations.get(status.name) if snapshot else None
-        place = self._emptied("Overview")
-        for text in (declared.summary if declared else "", *status.problems):
-            if text:
-                place.addWidget(build.label(text, wrap=True, selectable=True))
+        place = self._emptied(OVERVIEW)
+        if declared:
+            place.addWidget(Text(declared.summary))
+        for problem in status.problems:
+            text = Text(problem)
+            build.set_tone(text, "danger" if status.state == "broken" else "warning")
+            place.addWidget(text)
         manifest = status.manifest or {}
-        facts = {
-            "State": words.STATES[status.state][0],
-            "Version": status.installed_version or "",
-            "Computes on": device_text(status) if status.device else "",
-            "Why": str(manifest.get("backend_why") or ""),
-            "Disk": disk_text(status.disk) if any(status.disk.values()) else "",
-            "In use by": ", ".join(map(user_text, status.in_use_by)),
-            "Python": str(manifest.get("python") or ""),
-            "Self-test": str(manifest.get("selftest") or ""),
-            "Licence": declared.license if declared else "",
-            "Cite": declared.citation if declared else "",
-            "Home page": declared.homepage if declared else "",
-        }
-        _add_facts(place, facts)
+        add_facts(
+            place,
+            {
+                "State": words.STATES[status.state][0],
+                "Version": status.installed_version or status.version,
+                "Computes on": facts.device(status) if status.device else "",
+                "Why": str(manifest.get("backend_why") or ""),
+                "Disk": facts.disk(status.disk),
+                "In use by": ", ".join(map(user_text, status.in_use_by)),
+                "Python": str(manifest.get("python") or ""),
+                "Self-test": facts.tested(status),
+                "Licence": declared.license if declared else "",
+                "Home page": declared.homepage if declared else "",
+                "Cite": declared.citation if declared else "",
+            },
+        )
         place.addStretch(1)
 
-    # ---- what is read in the background ---------------------------------------------------------
+    # ---- what an install made -------------------------------------------------------------------
 
-    def _ask(self) -> None:
-        if not self.isVisible() and self._found != Found():
-            return
-        name = self.module
-        self.context.background.ask(
-            lambda: read(name), self._show, owner=self, only_latest="details"
-        )
-
-    def _show(self, found: Found) -> None:
-        old, self._found = self._found, found
-        if found.packages != old.packages or not old.versions:
-            self._fill("Packages", ("Package", "Version"), list(found.packages))
-        if found.versions != old.versions:
-            self._fill("Versions", ("", "Version", "Python", "Built"), list(found.versions))
-        self._show_workers(found.workers)
-        self._show_log(found.log)
-
-    def _fill(self, tab: str, titles: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-        place = self._emptied(tab)
-        if rows:
-            place.addWidget(table(titles, rows))
+    def _show_installed(self, found: Installed) -> None:
+        place = self._emptied(PACKAGES)
+        if found.packages:
+            made = table(("Package", "Version"), found.packages)
+            made.setAccessibleName("Packages")
+            place.addWidget(made, 1)
         else:
-            place.addWidget(build.label("Nothing is installed yet.", "muted"))
-            place.addStretch(1)
+            self._add_nothing(place, "Nothing is installed yet.")
+        place = self._emptied(VERSIONS)
+        for version in found.versions:
+            place.addWidget(self._version_row(version))
+        if not found.versions:
+            self._add_nothing(place, "Nothing is installed yet.")
+        place.addStretch(1)
+
+    def _version_row(self, version: Version) -> QWidget:
+        row = build.frame("panel", version.title)
+        text = QVBoxLayout()
+        text.setSpacing(2)
+        text.addWidget(Text(version.title))
+        text.addWidget(Text(version.told, "muted"))
+        layout = QHBoxLayout(row)
+        layout.setContentsMargins(SPACE + 4, SPACE, SPACE, SPACE)
+        layout.setSpacing(SPACE)
+        layout.addLayout(text, 1)
+        if version.published:
+            used = build.label("In use")
+            build.set_tone(used, "success")
+            layout.addWidget(used)
+        elif version.complete:
+            back = build.button(
+                "Roll back to this",
+                partial(self._roll_back, version.number),
+                tip="Take this version in use again; it is checked first",
+            )
+            layout.addWidget(back)
+        return row
+
+    def _roll_back(self, number: int) -> None:
+        self.context.shell.show_page("modules", module=self.module, step="rollback", to=number)
+
+    # ---- what runs ------------------------------------------------------------------------------
+
+    def _ask_running(self) -> None:
+        tab = self.tabs.tabText(self.tabs.currentIndex())
+        task = self._task()
+        if tab == LOG and task and not task.is_over:
+            self._show_log("\n".join(task.log[-_LINES:]))
+        elif tab in (WORKERS, LOG) and self.isVisible():
+            self.context.background.ask(
+                partial(detail_facts.running, self.module),
+                self._show_running,
+                owner=self,
+                only_latest="running",
+            )
+
+    def _show_running(self, found: Running) -> None:
+        old, self._running = self._running, found
+        if old is None or found.workers != old.workers:
+            self._show_workers(found.workers)
+        task = self._task()
+        if task is None or task.is_over:
+            told = "\n".join(task.log[-_LINES:]) if task else ""
+            self._show_log("\n\n".join(filter(None, (told, found.log))))
 
     def _show_workers(self, found: tuple[workers.Worker, ...]) -> None:
-        place = self._emptied("Workers")
+        place = self._emptied(WORKERS)
         for worker in found:
-            clients = ", ".join(map(user_text, worker.clients)) or "nobody"
-            facts = {
-                "PID": str(worker.pid),
-                "Idle": words.duration(worker.idle_s) if worker.idle_s is not None else "",
-                "Used by": clients,
-            }
-            _add_facts(place, facts)
-        if not found:
+            clients = ", ".join(map(user_text, worker.clients)) or "nobody at present"
+            idle = "computes now" if worker.busy else f"idle for {words.duration(worker.idle_s)}"
+            add_facts(
+                place,
+                {
+                    "Process": f"PID {worker.pid}",
+                    "State": idle if worker.responding else "does not answer",
+                    "Computes on": worker.device,
+                    "Used by": clients,
+                },
+            )
+        if found:
+            place.addWidget(
+                build.button("Stop", self._stop, tip="End it after the call that it runs")
+            )
+        else:
             text = "No worker runs. The first call starts one, and later calls find it ready."
-            place.addWidget(build.label(text, "muted", wrap=True))
+            self._add_nothing(place, text)
         place.addStretch(1)
 
+    def _stop(self) -> None:
+        self.context.background.ask(
+            partial(work.stop_workers, self.module),
+            self._stopped,
+            self.context.shell.tell_error,
+            owner=self,
+        )
+
+    def _stopped(self, done: workers.Stopped) -> None:
+        if done.still_running:
+            text = "The worker still computes. It ends after this call; System can end it now."
+            self.context.shell.tell(text, tone="warning")
+        self.context.store.refresh()
+        self._ask_running()
+
     def _show_log(self, text: str) -> None:
-        task = self._task()
-        if task:
-            text = "\n".join([*task.log[-_LINES:]])
-        if text == self._log.toPlainText():
+        old = self.log.toPlainText()
+        if text == old:
             return
-        bar = self._log.verticalScrollBar()
-        at_end = bar.value() >= bar.maximum() - 4
-        self._log.setPlainText(text)
-        if at_end:
-            bar.setValue(bar.maximum())
+        bar = self.log.verticalScrollBar()
+        place, at_end = bar.value(), bar.value() >= bar.maximum() - 4
+        if old and text.startswith(old + "\n"):
+            self.log.appendPlainText(text[len(old) + 1 :])
+        else:
+            self.log.setPlainText(text)
+        bar.setValue(bar.maximum() if at_end else place)
 
     def _task(self) -> Task[Any] | None:
-        under_way = self.context.background.under_way()
-        return next((task for task in under_way if task.module == self.module), None)
+        """Return the work on this module: what is under way, else what ended last."""
+        own = [task for task in self.context.background.tasks if task.module == self.module]
+        return next((task for task in own if not task.is_over), own[-1] if own else None)
 
     def _emptied(self, tab: str) -> QVBoxLayout:
-        place = self._places[tab]
-        while (item := place.takeAt(0)) is not None:
-            if widget := item.widget():
-                widget.setParent(None)
-                widget.deleteLater()
-        return place
+        clear(self._places[tab])
+        return self._places[tab]
+
+    def _add_nothing(self, place: QVBoxLayout, text: str) -> None:
+        place.addWidget(build.label(text, "muted", wrap=True))
 
 
-def _add_facts(place: QVBoxLayout, facts: dict[str, str]) -> None:
-    for name, value in facts.items():
-        if value:
-            place.addWidget(build.label(name, "muted"))
-            place.addWidget(build.label(value, wrap=True, selectable=True))
-
-
-def read(name: str) -> Found:
-    """Read what the details show; not in the GUI thread."""
-    data = data_folder()
-    entry = inventory.usable(data, name)
-    if entry is None:
-        return Found()
-    manifest = generations.read_manifest(entry.folder) or {}
-    packages = tuple(sorted(_packages(manifest)))
-    versions = tuple(
-        _version(generations.read_manifest(data.module(name) / str(number)) or {}, number, entry)
-        for number in reversed(inventory.numbers(data, name))
-    )
-    log = spawn.log_tail(spawn.log_path(entry), lines=_LINES)
-    return Found(packages, versions, tuple(workers.live(data, name)), log)
-
-
-def _packages(manifest: dict[str, Any]) -> list[tuple[str, str]]:
-    found = manifest.get("packages") or {}
-    return [(str(name), str(version)) for name, version in dict(found).items()]
-
-
-def _version(manifest: dict[str, Any], number: int, entry: Any) -> tuple[str, str, str, str]:
-    used = "in use" if number == entry.generation else ""
-    finished = manifest.get("finished")
-    built = time.strftime("%Y-%m-%d", time.localtime(finished)) if finished else ""
-    return used, str(manifest.get("version") or "?"), str(manifest.get("python") or ""), built
+def _made(status: ModuleStatus) -> tuple[Any, ...]:
+    return status.generation, status.generations, (status.manifest or {}).get("finished")

@@ -13,7 +13,6 @@ from app.context import Context
 from app.pages.modules import work
 from app.pages.modules.sheet import Sheet
 from app.widgets import build
-from envmanager.errors import GA3EnvError
 from envmanager.modules.catalog import Module
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -79,11 +78,9 @@ class NewSheet(Sheet):
         )
         self.title = self._field("Title", "What people read, such as: Yeast counter")
         self.name = self._field("Name", "Small letters, digits and _")
-        self._problem = self.add_text("", tone="danger")
-        self._problem.hide()
         self.add_button("Cancel", self.closed.emit)
-        self.create = self.add_button("Create", self._confirm, role="primary")
-        self.create.setEnabled(False)
+        self.create_button = self.add_button("Create", self._confirm, role="primary")
+        self.create_button.setEnabled(False)
         self._is_named = False
         self.title.textEdited.connect(self._suggest)
         self.name.textEdited.connect(self._named)
@@ -107,13 +104,8 @@ class NewSheet(Sheet):
         self._is_named = bool(text)
 
     def _check(self, text: str) -> None:
-        self.create.setEnabled(_NAME.fullmatch(text) is not None)
+        self.create_button.setEnabled(_NAME.fullmatch(text) is not None)
 
     def _confirm(self) -> None:
-        if self.create.isEnabled():
+        if self.create_button.isEnabled():
             self.confirmed.emit(self.name.text(), self.title.text().strip())
-
-    def refuse(self, error: GA3EnvError) -> None:
-        """Show what is wrong with the names."""
-        self._problem.setPlainText("\n".join(filter(None, (error.message, error.hint))))
-        self._problem.show()

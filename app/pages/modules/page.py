@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QLineEdit, QScrollArea, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QSplitter,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
-from app.background import Task, Work
+from app.background import ENGINE
 from app.context import Context
-from app.pages.modules import steps, work
+from app.pages.modules import facts
 from app.pages.modules.card import ModuleCard
-from app.pages.modules.details import Details
-from app.pages.modules.plans import InstallSheet, RemoveSheet, UpdateSheet
-from app.pages.modules.sheet import Sheet
-from app.pages.modules.steps import Step
-from app.pages.modules.weights import WeightsSheet
 from app.pages.page import Page
 from app.store import Snapshot
 from app.theme import SPACE
 from app.widgets import build
-from envmanager.environments.inventory import ModuleStatus
-from envmanager.errors import GA3EnvError
+from app.widgets.scrolling import scrolled
+
+if TYPE_CHECKING:
+    from app.pages.modules.sheet import Sheet
+    from app.pages.modules.steps import Step
+    from envmanager.environments.inventory import ModuleStatus
 
 _SEARCH_PX = 240
-_CARDS_PX, _SIDE_PX = 620, 420
+_CARDS_PX, _SIDE_PX = 600, 430
 _HINT = (
     "Each module is a tool with an environment of its own, so that none can break another or "
     "NIS-Elements. Install one, try it on an image, then take its node to NIS-Elements."
@@ -33,22 +43,23 @@ _HINT = (
 
 
 class ModulesPage(Page):
-    """A card per module; what the user decides is asked beside the cards."""
+    """A card per module; what the user decides is asked beside the cards.
+
+    The sheets are imported when one is opened: they load the engine, which the first paint of the
+    window does not wait for.
+    """
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Modules")
         self.cards: dict[str, ModuleCard] = {}
         self.chosen = ""
-        self._search = QLineEdit()
-        self._search.setPlaceholderText("Search")
-        self._search.setAccessibleName("Search modules")
-        self._search.setClearButtonEnabled(True)
-        self._search.setFixedWidth(_SEARCH_PX)
-        self._search.textChanged.connect(self._filter)
-        self.head.addWidget(self._search)
-        self._hint = build.label(_HINT, "muted", wrap=True)
-        self._empty = build.label("No module matches.", "muted")
         self.side: Sheet | None = None
+        self.search = QLineEdit()
+        self.more = build.tool("Modules of your own", tip="Add or make a module of your own")
+        self._hint = self._hint_panel()
+        self._empty = build.label("No module matches.", "muted")
+        self._reading = build.label("Looking at what is installed ...", "muted")
+        self._fill_head()
         self._lay_out()
         context.store.changed.connect(self._show)
         context.background.tasks_changed.connect(self._follow_tasks)
@@ -56,57 +67,93 @@ class ModulesPage(Page):
         if context.store.snapshot:
             self._show(context.store.snapshot)
 
+    def _fill_head(self) -> None:
+        self.search.setPlaceholderText("Search")
+        self.search.setAccessibleName("Search modules")
+        self.search.setClearButtonEnabled(True)
+        self.search.setFixedWidth(_SEARCH_PX)
+        self.search.textChanged.connect(self._filter)
+        menu = QMenu(self)
+        menu.addAction("Add module folder ...", self._choose_folder)
+        menu.addAction("New module ...", self.make_new)
+        self.more.setMenu(menu)
+        self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.context.set_icon(self.more, "add")
+        self.head.addWidget(self.search)
+        self.head.addWidget(self.more)
+
+    def _hint_panel(self) -> QWidget:
+        panel = build.frame("panel", "First steps")
+        picture = QLabel()
+        self.context.set_picture(picture, "info", "accent")
+        layout = QHBoxLayout(panel)
+        layout.setContentsMargins(2 * SPACE, SPACE + 4, 2 * SPACE, SPACE + 4)
+        layout.setSpacing(SPACE + 4)
+        layout.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(build.label(_HINT, wrap=True, selectable=True), 1)
+        panel.hide()
+        return panel
+
     def _lay_out(self) -> None:
-        inside = QWidget()
-        inside.setObjectName("content")
-        self._list = QVBoxLayout(inside)
+        self._list = QVBoxLayout()
         self._list.setContentsMargins(0, 0, SPACE, 0)
         self._list.setSpacing(SPACE + 4)
         self._list.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self._list.addWidget(self._hint)
-        self._list.addWidget(self._empty)
+        for widget in (self._hint, self._reading, self._empty):
+            self._list.addWidget(widget)
         self._empty.hide()
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self._splitter.setChildrenCollapsible(False)
         self._splitter.setHandleWidth(SPACE)
         self._splitter.setStyleSheet("QSplitter::handle { background: transparent; }")
-        self._splitter.addWidget(scroll)
+        self._splitter.addWidget(scrolled(self._list))
         self.body.addWidget(self._splitter)
 
     def visit(self, **hints: Any) -> None:
-        """Choose the module that another page names, and begin a step with it."""
-        if module := hints.get("module"):
-            self.choose(str(module))
-            if step := hints.get("step"):
-                self._do(str(module), step)
+        """Choose the module that another page names, begin a step, or offer to add a folder."""
+        from app.pages.modules import steps
+
+        if module := str(hints.get("module") or ""):
+            step = hints.get("step")
+            if isinstance(step, str):
+                step = steps.by_key(step)
+            if step:
+                self.do(module, step, to=hints.get("to"))
+            else:
+                self.choose(module)
+        if folder := hints.get("add"):
+            self.offer(Path(folder))
 
     # ---- the cards ------------------------------------------------------------------------------
 
     def _show(self, snapshot: Snapshot) -> None:
+        self._reading.hide()
         for name in [name for name in self.cards if snapshot.module(name) is None]:
             self.cards.pop(name).deleteLater()
         for status in snapshot.modules:
             declared = snapshot.declarations.get(status.name)
             summary = declared.summary if declared else ""
+            own = facts.is_own(snapshot, status.name)
             if status.name in self.cards:
-                self.cards[status.name].show_status(status, summary)
+                self._update_card(self.cards[status.name], status, summary, own)
             else:
-                self._add_card(ModuleCard(status, summary, self.context))
+                self._add_card(ModuleCard(status, summary, own, self.context))
         self._hint.setVisible(all(status.generation is None for status in snapshot.modules))
         self._follow_tasks()
-        self._filter(self._search.text())
-        if isinstance(self.side, Details) and (chosen := snapshot.module(self.side.module)):
+        self._filter(self.search.text())
+        if self.side and (chosen := snapshot.module(self.side.module)):
             self.side.show_status(chosen)
 
+    def _update_card(self, card: ModuleCard, status: ModuleStatus, summary: str, own: bool) -> None:
+        if (card.status, card.summary, card.own) != (status, summary, own):
+            card.show_status(status, summary, own)
+
     def _add_card(self, card: ModuleCard) -> None:
-        card.asked.connect(self._do)
+        card.asked.connect(self.do)
         card.chosen.connect(self.choose)
         self.cards[card.status.name] = card
-        self._list.addWidget(card)
+        names = sorted(self.cards)
+        self._list.insertWidget(3 + names.index(card.status.name), card)
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()
@@ -119,149 +166,87 @@ class ModulesPage(Page):
         self._empty.setVisible(bool(words) and not found)
 
     def _follow_tasks(self) -> None:
-        under_way = {task.module: task for task in reversed(self.context.background.under_way())}
+        under_way = {
+            task.module: task
+            for task in reversed(self.context.background.under_way())
+            if task.lane == ENGINE
+        }
         for name, card in self.cards.items():
             card.follow(under_way.get(name))
 
     def _redraw(self) -> None:
         for card in self.cards.values():
-            card.show_status(card.status, card.summary)
+            card.show_status(card.status, card.summary, card.own)
 
     # ---- what is beside the cards ---------------------------------------------------------------
 
     def choose(self, name: str) -> None:
         """Show the details of a module."""
+        from app.pages.modules.details import Details
+
         if isinstance(self.side, Details) and self.side.module == name:
             return
-        if status := self._status(name):
-            self._open(Details(self.context, status))
+        if status := self.status(name):
+            self.open(Details(self.context, status))
 
-    def _open(self, sheet: Sheet) -> None:
-        self._close_side()
+    def open(self, sheet: Sheet) -> None:
+        """Show a sheet in the place of the one before."""
+        sizes = self._splitter.sizes()
+        had_side = self.side is not None
+        self.close_side()
         self.side, self.chosen = sheet, sheet.module
-        sheet.closed.connect(self._close_side)
+        sheet.closed.connect(self.close_side)
         self._splitter.addWidget(sheet)
-        self._splitter.setSizes([_CARDS_PX, _SIDE_PX])
+        self._splitter.setSizes(sizes if had_side else [_CARDS_PX, _SIDE_PX])
         self._splitter.setStretchFactor(0, 3)
         self._splitter.setStretchFactor(1, 2)
         for name, card in self.cards.items():
             card.set_chosen(name == sheet.module)
 
-    def _close_side(self) -> None:
+    def close_side(self) -> None:
+        """Leave the cards alone."""
         if self.side:
+            self.side.end()
+            if self.side.isAncestorOf(self.focusWidget()):
+                self.setFocus()  # Tab goes on from here, and not from the first button of all
             self.side.hide()
-            self.side.setParent(None)
+            self.side.setParent(self)  # out of the splitter; without a parent it were Python's
             self.side.deleteLater()
         self.side, self.chosen = None, ""
         for card in self.cards.values():
             card.set_chosen(False)
 
-    def _status(self, name: str) -> ModuleStatus | None:
+    def status(self, name: str) -> ModuleStatus | None:
+        """Return what is known of a module."""
         snapshot = self.context.store.snapshot
         return snapshot.module(name) if snapshot else None
 
-    # ---- the steps ------------------------------------------------------------------------------
+    def do(self, name: str, step: Step, to: int | None = None) -> None:
+        """Begin a step with a module: at once, or with a sheet that asks."""
+        from app.pages.modules.doing import Doing
 
-    def _do(self, name: str, step: Step) -> None:
-        status = self._status(name)
-        if status is None:
-            return
-        match step.key:
-            case "install":
-                install = InstallSheet(self.context, status)
-                install.confirmed.connect(
-                    lambda backend, weights: self._install(status, backend, weights)
-                )
-                self._open(install)
-            case "update":
-                update = UpdateSheet(self.context, status)
-                update.confirmed.connect(lambda: self._start(status, step, work.update(name)))
-                self._open(update)
-            case "remove":
-                remove = RemoveSheet(self.context, status)
-                remove.confirmed.connect(
-                    lambda wait: self._start(status, step, work.remove(name, when_free=wait))
-                )
-                self._open(remove)
-            case "weights":
-                self._open(WeightsSheet(self.context, status))
-            case "try" | "nodes" | "node":
-                page = "try" if step.key == "try" else "nodes"
-                self.context.shell.show_page(page, module=name)
-            case _:
-                self._do_at_once(status, step)
+        if status := self.status(name):
+            Doing(self, status).begin(step, to)
 
-    def _do_at_once(self, status: ModuleStatus, step: Step) -> None:
-        name = status.name
-        works: dict[str, Work[Any]] = {
-            "verify": work.verify(name),
-            "repair": work.repair(name),
-            "rollback": work.rollback(name),
-            "selftest": work.selftest(name),
-        }
-        if step.key in works:
-            self._start(status, step, works[step.key])
-        elif step.key == "keep":
-            self.context.background.ask(
-                lambda: work.keep(name), self._kept, self.context.shell.tell_error, owner=self
-            )
-        elif step.key == "log":
-            self.choose(name)
-            if isinstance(self.side, Details):
-                self.side.show_log()
-        elif step.key == "folder" and self.context.store.snapshot:
-            folder = self.context.store.snapshot.root / "envs" / name / str(status.generation)
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
+    # ---- modules of the user's own --------------------------------------------------------------
 
-    def _kept(self, _: None) -> None:
-        self.context.store.refresh()
+    def _choose_folder(self) -> None:
+        title = "Folder of a module"
+        if folder := QFileDialog.getExistingDirectory(self, title):
+            self.offer(Path(folder))
 
-    def _install(self, status: ModuleStatus, backend: str, weights: bool) -> None:
-        found = work.install(status.name, backend=backend, weights=weights)
-        self._start(status, steps.INSTALL, found)
+    def offer(self, folder: Path) -> None:
+        """Show what a folder holds, and offer to add it."""
+        from app.pages.modules import doing
 
-    def _start(self, status: ModuleStatus, step: Step, found: Work[Any]) -> Task[Any]:
-        """Begin long work, and show the module's details while it runs."""
-        title = f"{step.title} {status.title}"
-        task = self.context.background.start(title, found, module=status.name)
-        task.succeeded.connect(lambda result: self._tell(status, step, result))
-        task.failed.connect(lambda error: self._failed(status, step, error))
-        task.noticed.connect(self._notice)
-        self._open(Details(self.context, status))
-        return task
+        doing.offer_folder(self, folder)
 
-    def _tell(self, status: ModuleStatus, step: Step, result: Any) -> None:
-        self.context.store.refresh()
-        text, tone = _outcome(status.title, step.key, result)
-        self.context.shell.tell(text, tone=tone)
+    def make_new(self) -> None:
+        """Ask for the name of a new module."""
+        from app.pages.modules import doing
 
-    def _notice(self, text: str) -> None:
-        self.context.shell.tell(text, tone="warning")
+        doing.offer_new(self)
 
-    def _failed(self, status: ModuleStatus, step: Step, error: GA3EnvError) -> None:
-        self.context.store.refresh()
-        self.context.shell.tell_error(
-            error, action="Try again", run=lambda: self._do(status.name, step)
-        )
-
-
-def _outcome(title: str, key: str, result: Any) -> tuple[str, str]:
-    """Say what a step has done, and in which tone."""
-    match key:
-        case "verify" if result:
-            return "\n".join([*(p.message for p in result[:5]), f"Repair {title}."]), "warning"
-        case "verify":
-            return f"{title} is whole: every file, the imports and the tests.", "success"
-        case "repair" if not result.new:
-            return f"{title} is whole; nothing was changed.", "success"
-        case "repair":
-            return f"{title} is mended.", "success"
-        case "selftest":
-            return f"The self-test of {title} passed.", "success"
-        case "remove" if result.deferred:
-            return f"{title} is removed as soon as nobody uses it.", "info"
-        case "remove":
-            return f"{title} is removed.", "success"
-        case "rollback":
-            return f"{title} {result.version} is in use again.", "success"
-    return f"{title} {result.version} is ready.", "success"
+    def open_folder(self, folder: Path) -> None:
+        """Show a folder in the system's file manager."""
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

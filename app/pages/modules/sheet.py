@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
@@ -10,7 +11,6 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLayout,
     QPushButton,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -18,8 +18,12 @@ from PySide6.QtWidgets import (
 from app.context import Context
 from app.theme import SPACE
 from app.widgets import build
+from app.widgets.scrolling import scrolled
 from app.widgets.text import Text
 from envmanager.errors import GA3EnvError
+
+if TYPE_CHECKING:
+    from envmanager.environments.inventory import ModuleStatus
 
 _NAME_PX = 104
 
@@ -66,15 +70,10 @@ class Sheet(QFrame):
 
     def _holder(self) -> QWidget:
         """Return what holds `content`: it scrolls."""
-        inside = QWidget()
-        inside.setObjectName("content")
-        inside.setLayout(self.content)
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        scroll.setWidget(inside)
-        return scroll
+        return scrolled(self.content)
+
+    def show_status(self, status: ModuleStatus) -> None:
+        """Take another state of the module, where the sheet shows it."""
 
     def end(self) -> None:
         """Stop what is under way for the sheet; it is about to go."""
@@ -134,7 +133,6 @@ def clear(layout: QLayout) -> None:
     while (item := layout.takeAt(0)) is not None:
         if widget := item.widget():
             widget.hide()
-            widget.setParent(None)
             widget.deleteLater()
         elif inner := item.layout():
             clear(inner)

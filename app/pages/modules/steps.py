@@ -36,6 +36,10 @@ KEEP = Step("keep", "Keep it", "rollback", "Do not remove it once it is free")
 SOURCE = Step("source", "Open module files", "folder", "Show worker.py, module.toml and the rest")
 LOCK = Step("lock", "Renew the lock", "lock", "After a change of the packages in pyproject.toml")
 
+_ALL = (
+    *(INSTALL, UPDATE, VERIFY, REPAIR, ROLLBACK, SELFTEST, WEIGHTS, TRY, NODE),
+    *(FOLDER, LOG, REMOVE, KEEP, SOURCE, LOCK),
+)
 _NEXT = {
     "not_installed": INSTALL,
     "ready": TRY,
@@ -44,6 +48,11 @@ _NEXT = {
     "broken": REPAIR,
     "removing": KEEP,
 }
+
+
+def by_key(key: str) -> Step:
+    """Return a step by its key, as another page names it."""
+    return next(step for step in _ALL if step.key == key)
 
 
 def next_step(status: ModuleStatus) -> Step | None:

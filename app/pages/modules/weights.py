@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QSettings, Qt
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLineEdit, QVBoxLayout
+from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout
 
 from app import words
+from app.background import Task
 from app.context import Context
 from app.pages.modules import work
-from app.pages.modules.sheet import Sheet
+from app.pages.modules.sheet import Sheet, clear
+from app.pages.modules.weights_row import WeightsRow
 from app.theme import SPACE
 from app.widgets import build
 from envmanager.environments.inventory import ModuleStatus
 from envmanager.errors import GA3EnvError
+from envmanager.modules.declared_weights import Collection
 from envmanager.weights.store import SetState
+
+_FOLDER = "weights/folder"
 
 
 class WeightsSheet(Sheet):
@@ -25,89 +32,92 @@ class WeightsSheet(Sheet):
         super().__init__(context, status.name, f"Weights of {status.title}")
         self._title = status.title
         self._source: Path | None = None
-        self._show(status.weights)
-        context.store.changed.connect(self._refresh)
+        self._sets: list[SetState] = []
+        self._rows: QVBoxLayout | None = None
+        self.rows: dict[str, WeightsRow] = {}
+        self.id: QLineEdit | None = None
+        self._lay_out(status.weights)
+        context.background.tasks_changed.connect(self._follow)
 
-    def _refresh(self) -> None:
+    def _lay_out(self, sets: list[SetState]) -> None:
+        self.clear()
+        self._rows = QVBoxLayout()
+        self._rows.setSpacing(SPACE)
+        self.content.addLayout(self._rows)
         snapshot = self.context.store.snapshot
-        status = snapshot.module(self.module) if snapshot else None
-        if status and not self._source:  # a form that is being filled in stays
+        module = snapshot.declarations.get(self.module) if snapshot else None
+        if module and module.collection:
+            self._add_by_id(module.collection)
+        self.add_button("Import a file ...", self._choose_file)
+        self.add_button("Import a folder ...", self._choose_folder)
+        self._show(sets)
+
+    def show_status(self, status: ModuleStatus) -> None:
+        """Show other weights; a form that is being filled in stays."""
+        if status.weights != self._sets and self._rows:
             self._show(status.weights)
 
     def _show(self, sets: list[SetState]) -> None:
-        self.clear()
+        assert self._rows is not None
+        clear(self._rows)
+        self._sets, self.rows = sets, {}
         for found in sets:
-            self.content.addWidget(self._row(found))
+            row = WeightsRow(found, self.context)
+            row.wanted.connect(self._get)
+            row.unwanted.connect(self._remove)
+            self.rows[found.name] = row
+            self._rows.addWidget(row)
         if not sets:
-            self.add_text("This module has no weights of its own yet.", "muted")
-        declared = self.context.store.snapshot
-        module = declared.declarations.get(self.module) if declared else None
-        if module and module.collection:
-            self._add_by_id(module.collection.title, module.collection.page)
-        self.add_button("Import a file ...", self._choose_file)
-        self.add_button("Import a folder ...", self._choose_folder)
+            text = "Nothing is downloaded or imported yet."
+            self._rows.addWidget(build.label(text, "muted", wrap=True))
+        self._follow()
 
-    def _row(self, found: SetState) -> QFrame:
-        row = build.frame("card", found.title)
-        text = QVBoxLayout()
-        text.setSpacing(2)
-        name = QHBoxLayout()
-        name.addWidget(build.label(found.title, selectable=True))
-        name.addStretch(1)
-        state, tone = _state(found)
-        told = build.label(state)
-        build.set_tone(told, tone)
-        name.addWidget(told)
-        text.addLayout(name)
-        facts = [words.size(found.size) if found.size else "", _licence(found), found.note]
-        text.addWidget(
-            build.label("   ·   ".join(filter(None, facts)), "muted", wrap=True, selectable=True)
-        )
-        if found.problem:
-            text.addWidget(build.label(found.problem, wrap=True, selectable=True))
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(SPACE + 4, SPACE, SPACE, SPACE)
-        layout.addLayout(text, 1)
-        if found.present:
-            remove = build.tool(f"Remove {found.name}", lambda: self._remove(found.name))
-            self.context.set_icon(remove, "remove", "muted")
-            layout.addWidget(remove, 0, Qt.AlignmentFlag.AlignTop)
-        else:
-            layout.addWidget(build.button("Download", lambda: self._get(found.name)))
-        return row
+    def _follow(self) -> None:
+        under_way = {task.title: task for task in self.context.background.under_way()}
+        for name, row in self.rows.items():
+            row.follow(under_way.get(self._download(name)))
 
-    def _add_by_id(self, title: str, page: str) -> None:
-        self.content.addWidget(build.label(f"From {title}", "heading"))
-        if page:
-            self.add_text(f"Find a model on {page} and enter its id.", "muted")
+    def _download(self, name: str) -> str:
+        return f"Download {name} for {self._title}"
+
+    def _add_by_id(self, collection: Collection) -> None:
+        self.content.addWidget(build.label(f"From {collection.title}", "heading"))
+        if collection.page:
+            self.add_text(f"Find a model on {collection.page} and enter its id.", "muted")
+        self.id = QLineEdit()
+        self.id.setPlaceholderText("affable-shark")
+        self.id.setAccessibleName(f"Id of a model of {collection.title}")
+        self.id.returnPressed.connect(self._get_by_id)
         line = QHBoxLayout()
-        self._id = QLineEdit()
-        self._id.setPlaceholderText("affable-shark")
-        self._id.setAccessibleName(f"Id of a model of {title}")
-        line.addWidget(self._id, 1)
+        line.setSpacing(SPACE)
+        line.addWidget(self.id, 1)
         line.addWidget(build.button("Download", self._get_by_id))
         self.content.addLayout(line)
 
     # ---- download and remove --------------------------------------------------------------------
 
     def _get_by_id(self) -> None:
-        if name := self._id.text().strip():
+        if self.id and (name := self.id.text().strip()):
             self._get(name)
 
     def _get(self, name: str) -> None:
         task = self.context.background.start(
-            f"Download {name} for {self._title}",
-            work.get_weights(self.module, [name]),
-            module=self.module,
+            self._download(name), work.get_weights(self.module, [name]), module=self.module
         )
+        shell = self.context.shell
         task.succeeded.connect(self.context.store.refresh)
-        task.failed.connect(self.context.shell.tell_error)
-        task.noticed.connect(lambda text: self.context.shell.tell(text, tone="warning"))
+        task.failed.connect(
+            partial(
+                shell.tell_error,
+                action="Try again",
+                run=partial(shell.show_page, "modules", module=self.module, step="weights"),
+            )
+        )
+        task.noticed.connect(partial(shell.tell, tone="warning"))
 
     def _remove(self, name: str) -> None:
-        module = self.module
         self.context.background.ask(
-            lambda: work.remove_weights(module, name),
+            partial(work.remove_weights, self.module, name),
             self._removed,
             self.context.shell.tell_error,
             owner=self,
@@ -120,42 +130,44 @@ class WeightsSheet(Sheet):
     # ---- import ---------------------------------------------------------------------------------
 
     def _choose_file(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Weights to import", self._folder())
+        chosen, _ = QFileDialog.getOpenFileName(self, "Weights to import", _last_folder())
         self.offer(Path(chosen) if chosen else None)
 
     def _choose_folder(self) -> None:
-        chosen = QFileDialog.getExistingDirectory(self, "Weights to import", self._folder())
+        chosen = QFileDialog.getExistingDirectory(self, "Weights to import", _last_folder())
         self.offer(Path(chosen) if chosen else None)
-
-    def _folder(self) -> str:
-        return str(QSettings().value("weights/folder", ""))
 
     def offer(self, source: Path | None) -> None:
         """Ask for the name and a note of what is to be imported."""
         if source is None:
             return
-        QSettings().setValue("weights/folder", str(source.parent))
-        self._source = source
+        QSettings().setValue(_FOLDER, str(source.parent))
+        self._source, self._rows, self.id, self.rows = source, None, None, {}
         self.clear()
-        self.add_text(str(source), "muted")
+        self.add_text("It is copied; the original stays where it is.", "muted")
+        self.add_facts({"From": str(source)})
         self.name = self._field("Name", source.stem)
         self.note = self._field("Note", "")
         self.note.setPlaceholderText("For yourself: trained on what, by whom")
         self.add_button("Back", self._back)
         self.add_button("Import", self.add, role="primary")
+        self.name.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _field(self, name: str, text: str) -> QLineEdit:
-        self.content.addWidget(build.label(name))
+        self.content.addWidget(build.label(name, "muted"))
         field = QLineEdit(text)
         field.setAccessibleName(name)
+        field.returnPressed.connect(self.add)
         self.content.addWidget(field)
         return field
 
     def _back(self) -> None:
         self._source = None
-        self._refresh()
+        snapshot = self.context.store.snapshot
+        status = snapshot.module(self.module) if snapshot else None
+        self._lay_out(status.weights if status else [])
 
-    def add(self) -> None:
+    def add(self) -> Task[Any]:
         """Import what was chosen, under the name in the form."""
         assert self._source is not None
         name, note = self.name.text().strip(), self.note.text().strip()
@@ -166,24 +178,16 @@ class WeightsSheet(Sheet):
         )
         task.succeeded.connect(self._added)
         task.failed.connect(self._not_added)
+        return task
 
     def _added(self, name: str) -> None:
-        self._source = None
         self.context.shell.tell(f"{name} can be chosen as a model now.", tone="success")
         self.context.store.refresh()
-        self._refresh()
+        self._back()
 
     def _not_added(self, error: GA3EnvError) -> None:
         self.context.shell.tell_error(error)
 
 
-def _state(found: SetState) -> tuple[str, str]:
-    if found.problem:
-        return "Damaged", "danger"
-    if found.present:
-        return ("Your own" if found.custom else "Present"), "success"
-    return ("Needed", "warning") if found.default else ("Not downloaded", "muted")
-
-
-def _licence(found: SetState) -> str:
-    return f"Licence: {found.license}" if found.license else ""
+def _last_folder() -> str:
+    return str(QSettings().value(_FOLDER, ""))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.background import Work
-from envmanager import applog
+from envmanager import applog, workers
 from envmanager.data import settings
 from envmanager.data.paths import data_folder
 from envmanager.environments import planning, removal
@@ -17,7 +18,10 @@ from envmanager.environments.lifecycle import Environments, Installed, Repaired,
 from envmanager.environments.planning import InstallPlan
 from envmanager.errors import ToolFailed
 from envmanager.events import CancelToken, Report, Stage
-from envmanager.modules import catalog
+from envmanager.modules import catalog, checking
+from envmanager.modules.catalog import Module
+from envmanager.modules.declared_weights import WeightsSet
+from envmanager.modules.own import Added, OwnModules, Relocked
 from envmanager.moving import relocation
 from envmanager.weights import importing, upkeep
 from envmanager.weights.getting import Getter
@@ -40,33 +44,50 @@ def logged(work: Callable[[Environments, Report, CancelToken], Any]) -> Work[Any
     return run
 
 
-def plan_install(name: str, backend: str = "") -> InstallPlan:
+def plan_install(name: str, backend: str, cancel: CancelToken) -> InstallPlan:
     """Return what an install would fetch and take."""
-    found = engine()
-    return planning.install(found.data, found.settings, name, wish=Wish("", backend))
+    found, wish = engine(), Wish("", backend)
+    return planning.install(found.data, found.settings, name, wish=wish, cancel=cancel)
 
 
-def plan_update(name: str) -> UpdatePlan:
+def plan_update(name: str, cancel: CancelToken) -> UpdatePlan:
     """Return what an update would change."""
-    return engine().plan_update(name)
+    return engine().plan_update(name, cancel=cancel)
 
 
-def install(name: str, *, backend: str = "", weights: bool = False) -> Work[Installed]:
+@dataclass(frozen=True)
+class Ready:
+    """A module that was installed or updated, and the usual weights that it still lacks."""
+
+    done: Installed
+    weights_missing: list[WeightsSet]
+
+
+def install(name: str, *, backend: str = "", weights: bool = False) -> Work[Ready]:
     """Install a module, and where asked for download its usual weights."""
 
-    def run(found: Environments, report: Report, cancel: CancelToken) -> Installed:
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Ready:
         done = found.install(name, backend=backend, report=report, cancel=cancel)
         if weights:
             store = _store(name)
             _get(found, store, store.missing(), report, cancel)
-        return done
+        return _ready(done)
 
     return logged(run)
 
 
-def update(name: str) -> Work[Installed]:
+def update(name: str) -> Work[Ready]:
     """Publish a newer version."""
-    return logged(lambda found, report, cancel: found.update(name, report=report, cancel=cancel))
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Ready:
+        return _ready(found.update(name, report=report, cancel=cancel))
+
+    return logged(run)
+
+
+def _ready(done: Installed) -> Ready:
+    store = _store(done.name)
+    return Ready(done, [store.described(name) for name in store.missing()])
 
 
 def verify(name: str) -> Work[list[Problem]]:
@@ -104,14 +125,17 @@ def selftest(name: str) -> Work[str]:
     return logged(run)
 
 
-def remove(name: str, *, when_free: bool = False) -> Work[removal.Removal]:
-    """Delete the environment, now or as soon as nobody uses it; the weights stay."""
+def remove(name: str, *, when_free: bool = False, weights: bool = False) -> Work[removal.Removal]:
+    """Delete the environment, now or as soon as nobody uses it; where asked the weights too."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> removal.Removal:
         report(Stage("remove", "Removing the environment"))
         if when_free:
             return found.remove_when_free(name)
-        return removal.Removal(name, found.remove(name), [])
+        freed = found.remove(name)
+        if weights:
+            freed += upkeep.remove_all(found.data, name)
+        return removal.Removal(name, freed, [])
 
     return logged(run)
 
@@ -141,6 +165,47 @@ def add_weights(name: str, source: Path, as_name: str, note: str) -> Work[str]:
 def remove_weights(name: str, set_name: str) -> int:
     """Delete a set of weights; return the bytes that are free again."""
     return upkeep.remove(_store(name), set_name)
+
+
+def stop_workers(name: str) -> workers.Stopped:
+    """End this user's workers of a module, after the calls that they run."""
+    return workers.stop(data_folder(), name)
+
+
+# ---- the user's own modules ---------------------------------------------------------------------
+
+
+def check_module(folder: Path) -> Module:
+    """Check a module's folder, and return what it declares."""
+    return checking.check(folder)
+
+
+def add_module(folder: Path, *, replace: bool) -> Work[Added]:
+    """Copy a folder among the user's modules."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Added:
+        own = OwnModules(found.data, found.settings, report, cancel)
+        return own.add(folder, update=replace, replace_shipped=replace)
+
+    return logged(run)
+
+
+def new_module(name: str, title: str) -> Work[Added]:
+    """Make a small module that works."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Added:
+        return OwnModules(found.data, found.settings, report, cancel).new(name, title)
+
+    return logged(run)
+
+
+def lock_module(name: str) -> Work[Relocked]:
+    """Make the lock of a user's module anew."""
+
+    def run(found: Environments, report: Report, cancel: CancelToken) -> Relocked:
+        return OwnModules(found.data, found.settings, report, cancel).lock(name)
+
+    return logged(run)
 
 
 def _get(

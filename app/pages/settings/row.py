@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from app.context import Context
 from app.pages.settings import titles
 from app.theme import SPACE
 from app.widgets import build
-from envmanager.data import settings
+from envmanager.data import redaction, settings
 from envmanager.data.settings import Settings
 from envmanager.errors import GA3EnvError, SettingsError
 
@@ -51,6 +52,7 @@ class SettingRow(QWidget):
         self._default = getattr(Settings(), name)
         self._shown: Any = None
         self._theme = context.theme
+        self._secrets: dict[str, str] = {}  # by what is shown of them
         self.browse: QAction | None = None
         self.control = self._make()
         self.control.setAccessibleName(title)
@@ -134,7 +136,9 @@ class SettingRow(QWidget):
             case QComboBox() as choice:
                 choice.setCurrentIndex(choice.findData(value))
             case QLineEdit() as text:
-                text.setText(_SEPARATOR.join(value) if isinstance(value, tuple) else str(value))
+                items = list(value) if isinstance(value, tuple) else [str(value)]
+                self._secrets = dict(_secret(item) for item in items)
+                text.setText(redaction.without_passwords(_SEPARATOR.join(items)))
         self.control.blockSignals(False)
 
     def show_wrong(self, error: GA3EnvError) -> None:
@@ -154,8 +158,15 @@ class SettingRow(QWidget):
                 text = line.text().strip()
                 several = self.kind.item is not None
                 parts = text.split(_SEPARATOR.strip()) if several else [text]
-                return [part.strip() for part in parts if part.strip()]
+                return [self._whole(part.strip()) for part in parts if part.strip()]
         raise AssertionError(self.control)
+
+    def _whole(self, shown: str) -> str:
+        """Return an address with its password, which is not shown."""
+        for blanked, secret in self._secrets.items():
+            if blanked and shown.startswith(blanked):
+                return secret + shown.removeprefix(blanked)
+        return shown
 
     # ---- what the user does ---------------------------------------------------------------------
 
@@ -182,6 +193,14 @@ class SettingRow(QWidget):
         if titles.PLACES[self.name]:
             return QFileDialog.getExistingDirectory(self, self.title)
         return QFileDialog.getOpenFileName(self, self.title)[0]
+
+
+def _secret(address: str) -> tuple[str, str]:
+    """Return what is shown of a password with what is before it, and the same as it is."""
+    found = re.match(r"[^/]*//[^/]*@", address)
+    start = found[0] if found else ""
+    blanked = redaction.without_passwords(start)
+    return (blanked, start) if blanked != start else ("", "")
 
 
 def _or_hint(error: GA3EnvError, fits: str) -> str:

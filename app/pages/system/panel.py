@@ -47,7 +47,7 @@ def clear(layout: QLayout) -> None:
     """Take everything out of a layout."""
     while (item := layout.takeAt(0)) is not None:
         if widget := item.widget():
-            widget.setParent(None)
+            widget.hide()  # it keeps its parent: only Qt deletes it, and in this thread
             widget.deleteLater()
         elif inner := item.layout():
             clear(inner)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFormLayout, QFrame, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout
 
 from app.context import Context
 from app.pages.try_it.runs import ALL, is_labels
@@ -41,7 +41,9 @@ class ChoiceCard(QFrame):
         self.module = Choice("Module")
         self.function = Choice("Function")
         self.area = Choice("Part of the image")
+        self.area.setPlaceholderText("No image yet")
         self.channels: dict[str, Choice] = {}
+        self._labels: dict[Choice, QLabel] = {}
         self._summary = build.label(style="muted", wrap=True)
         self._spec: Mapping[str, Any] = {}
         self._series: Series | None = None
@@ -51,19 +53,33 @@ class ChoiceCard(QFrame):
         self.area.activated.connect(lambda _index: self.area_chosen.emit())
 
     def _lay_out(self) -> None:
-        self._form = QFormLayout()
-        self._form.setHorizontalSpacing(SPACE + 4)
-        self._form.setVerticalSpacing(SPACE)
-        self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+        self._grid = QGridLayout()
+        self._grid.setHorizontalSpacing(SPACE + 4)
+        self._grid.setVerticalSpacing(SPACE)
+        self._grid.setColumnStretch(1, 1)
         for name, choice in (
             ("Module", self.module), ("Function", self.function), ("Run on", self.area),
         ):  # fmt: skip
-            self._form.addRow(_label(name, choice), choice)
+            self._add_row(name, choice)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE + 4, SPACE + 4, SPACE + 4, SPACE + 4)
         layout.setSpacing(SPACE)
-        layout.addLayout(self._form)
+        layout.addLayout(self._grid)
         layout.addWidget(self._summary)
+
+    def _add_row(self, text: str, choice: Choice) -> None:
+        label = build.label(text)
+        label.setBuddy(choice)
+        row = self._grid.rowCount()
+        self._grid.addWidget(label, row, 0)
+        self._grid.addWidget(choice, row, 1)
+        self._labels[choice] = label
+
+    def _remove_row(self, choice: Choice) -> None:
+        for widget in (choice, self._labels.pop(choice)):
+            self._grid.removeWidget(widget)
+            widget.hide()
+            widget.deleteLater()
 
     # ---- module and function --------------------------------------------------------------------
 
@@ -124,16 +140,16 @@ class ChoiceCard(QFrame):
         if needs_labels:
             self.area.clear()
             self.area.addItem("The objects of the last run", Area(volume=False, visible=False))
-        for i in range(self.area.count()):
-            if self.area.itemData(i) == kept:
-                self.area.setCurrentIndex(i)
+        areas = [self.area.itemData(i) for i in range(self.area.count())]
+        self.area.setCurrentIndex(areas.index(kept) if kept in areas else min(0, len(areas) - 1))
+        self.area.setPlaceholderText("Nothing" if self._series else "No image yet")
         self.area.setEnabled(self.area.count() > 1)
         self._show_channels(inputs)
 
     def _show_channels(self, inputs: Mapping[str, Any]) -> None:
         kept = self.chosen_channels()
         for choice in self.channels.values():
-            self._form.removeRow(choice)
+            self._remove_row(choice)
         self.channels = {}
         series = self._series
         if series is None or series.channels_count == 1:
@@ -148,8 +164,7 @@ class ChoiceCard(QFrame):
             choice.setCurrentIndex(max(0, choice.findData(kept.get(name, ALL))))
             choice.activated.connect(lambda _index: self.area_chosen.emit())
             self.channels[name] = choice
-            title = "Channel" if len(images) == 1 else name.capitalize()
-            self._form.addRow(_label(title, choice), choice)
+            self._add_row("Channels" if len(images) == 1 else name.capitalize(), choice)
 
 
 def _areas(inputs: Mapping[str, Any], series: Series | None) -> list[tuple[str, Area]]:
@@ -166,12 +181,6 @@ def _areas(inputs: Mapping[str, Any], series: Series | None) -> list[tuple[str, 
         found += [(f"All {series.slices} slices", Area(volume=True, visible=False))]
         found += [("All slices, the visible part", Area(volume=True, visible=True))]
     return found
-
-
-def _label(text: str, buddy: QWidget) -> QLabel:
-    made = build.label(text)
-    made.setBuddy(buddy)
-    return made
 
 
 def _told(status: ModuleStatus) -> str:

@@ -40,9 +40,7 @@ def _overlay(run: Run, path: Path, z: int) -> None:
 
 def _objects(run: Run, path: Path, _z: int) -> None:
     of = run.of
-    table = exporting.objects_of(
-        of.series, _labels(run), t=of.t, z=of.z, p=of.p, region=run.region
-    )
+    table = exporting.objects_of(of.series, _labels(run), t=of.t, z=of.z, p=of.p, region=run.region)
     exporting.write_table(path, table)
 
 

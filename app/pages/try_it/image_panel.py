@@ -240,6 +240,7 @@ class ImagePanel(QWidget):
         self._current = loaded.current
         for overlay in self.overlays.values():
             overlay.set_labels(None, None, loaded.current)
+        self.picture.set_picture(None, None, None)
         self.compare(False)
         self.sliders.set_lengths(series.times, series.slices, series.positions)
         display = first_display(
@@ -298,6 +299,7 @@ class ImagePanel(QWidget):
         self.contrast.set_statistics(loaded.statistics)
         for overlay in self.overlays.values():
             overlay.show_at(loaded.current)
+        self.picture.show_at(loaded.current)
         self._show_state()
 
     def _show_none(self, current: Current, error: GA3EnvError) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout
 
 from app.context import Context
 from app.pages.page import Page
 from app.pages.try_it.image_panel import ImagePanel
+from app.pages.try_it.results import Results
+from app.pages.try_it.run_column import RunColumn
 from app.theme import SPACE
-
-_COLUMN_PX = 344
 
 
 class TryPage(Page):
@@ -24,31 +23,37 @@ class TryPage(Page):
     ----------
     images : ImagePanel
         The image view, at the left.
-    column : QVBoxLayout
-        The place for panels at the right, see `add_panel`.
+    results : Results
+        What was run on the image.
+    column : RunColumn
+        What is run on it, at the right.
     """
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, "Try it")
         self.images = ImagePanel(context)
-        self.column = QVBoxLayout()
-        self._scroll = self._scrolled(self.column)
+        self.results = Results(context, self.images)
+        self.column = RunColumn(context, self.images, self.results)
+        left = QVBoxLayout()
+        left.setSpacing(SPACE + 4)
+        left.addWidget(self.images, 1)
+        left.addWidget(self.results.table)
         parts = QHBoxLayout()
         parts.setSpacing(2 * SPACE)
-        parts.addWidget(self.images, 1)
-        parts.addWidget(self._scroll)
+        parts.addLayout(left, 1)
+        parts.addWidget(self.column)
         self.body.addLayout(parts, 1)
         self.setAcceptDrops(True)
 
-    def add_panel(self, panel: QWidget) -> None:
-        """Add a panel at the end of the right column."""
-        self.column.insertWidget(self.column.count() - 1, panel)
-        self._scroll.show()
-
     def visit(self, **hints: Any) -> None:
-        """Open the image of the hint `image`."""
+        """Open the hint `image`, choose `module` and `function`, take over `parameters`."""
         if image := hints.get("image"):
             self.images.open(Path(image))
+        if module := hints.get("module"):
+            self.column.choose(
+                str(module), str(hints.get("function") or ""), hints.get("parameters")
+            )
+        self.column.refresh()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take files."""
@@ -65,22 +70,6 @@ class TryPage(Page):
         event.acceptProposedAction()
         self.images.invite(False)
         self.images.open_files(_files(event))
-
-    def _scrolled(self, column: QVBoxLayout) -> QScrollArea:
-        content = QWidget()
-        content.setObjectName("content")
-        content.setLayout(column)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(SPACE + 4)
-        column.addStretch(1)
-        area = QScrollArea()
-        area.setWidget(content)
-        area.setWidgetResizable(True)
-        area.setFixedWidth(_COLUMN_PX)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.hide()  # until there is a panel
-        return area
 
 
 def _files(event: QDropEvent) -> list[Path]:

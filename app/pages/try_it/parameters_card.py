@@ -7,7 +7,14 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QMenu, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLineEdit,
+    QMenu,
+    QVBoxLayout,
+    QWidget,
+)
 
 from app.context import Context
 from app.theme import SPACE
@@ -32,7 +39,8 @@ class ParametersCard(QFrame):
         self._spec: Mapping[str, Any] = {}
         self.names: list[str] = []
         self.form = Form(context)
-        self.presets = QToolButton()
+        self.presets = build.button("Presets", role="quiet", tip="Parameters kept by name")
+        self.menu = QMenu(self.presets)
         self._reset = build.button("Reset", self.form.reset, role="quiet")
         self._reset.setToolTip("Set all parameters to their defaults")
         self.name = QLineEdit()
@@ -42,13 +50,8 @@ class ParametersCard(QFrame):
         self._save_line.hide()
 
     def _lay_out(self) -> None:
-        self.presets.setText("Presets")
-        self.presets.setAccessibleName("Presets")
-        self.presets.setToolTip("Parameters that you kept by name")
-        self.presets.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        menu = QMenu(self.presets)
-        menu.aboutToShow.connect(self._fill)
-        self.presets.setMenu(menu)
+        self.menu.aboutToShow.connect(self._fill)
+        self.presets.setMenu(self.menu)
         head = QHBoxLayout()
         head.addWidget(build.label("Parameters", "heading"), 1)
         head.addWidget(self._reset)
@@ -70,9 +73,7 @@ class ParametersCard(QFrame):
         layout.addWidget(self._save_line)
         layout.addWidget(self.form)
 
-    def show_function(
-        self, status: ModuleStatus, function: str, spec: Mapping[str, Any]
-    ) -> None:
+    def show_function(self, status: ModuleStatus, function: str, spec: Mapping[str, Any]) -> None:
         """Show the parameters of a function, at their defaults."""
         self.module, self.function, self._spec = status.name, function, spec
         self._save_line.hide()
@@ -99,7 +100,7 @@ class ParametersCard(QFrame):
         self.names = names
 
     def _fill(self) -> None:
-        menu = self.presets.menu()
+        menu = self.menu
         menu.clear()
         for name in self.names:
             menu.addAction(name.replace("&", "&&")).triggered.connect(partial(self._load, name))

@@ -44,7 +44,7 @@ class Picture(QObject):
         *,
         volume: bool = False,
     ) -> None:
-        """Take an image of a place: (y, x), (y, x, c), with slices first in a volume; None: none."""
+        """Take an image (y, x) or (y, x, c), in a volume with slices first; None: none."""
         self._pixels, self._of, self._is_volume = pixels, of, volume
         self._shown = -1
         self.layer.top, self.layer.left = (region[0], region[2]) if region else (0, 0)
@@ -78,7 +78,5 @@ def _ready(plane: np.ndarray) -> _Ready:
     pyramid = Pyramid(plane if plane.ndim == 3 else plane[..., np.newaxis])
     found = statistics.of(pyramid)
     nothing = [None] * len(found)
-    display = first_display(
-        [""] * len(found), nothing, found, dtype=pyramid.dtype, is_rgb=False
-    )
+    display = first_display([""] * len(found), nothing, found, dtype=pyramid.dtype, is_rgb=False)
     return _Ready(pyramid, display.shown())

@@ -11,7 +11,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHBoxLayout,
     QMenu,
-    QPushButton,
     QScrollArea,
     QVBoxLayout,
     QWidget,
@@ -55,6 +54,8 @@ class ResultCard(QFrame):
         self.comparison = _Comparison(context)
         self.comparison.chosen.connect(self.view_chosen)
         self.comparison.closed.connect(self.stop_comparing)
+        self._is_tight = False
+        self._has_sizes = False
         self._lay_out()
         self.hide()
 
@@ -83,14 +84,30 @@ class ResultCard(QFrame):
         self.notes.setText("\n".join(run.trial.notes))
         self.notes.setVisible(bool(run.trial.notes))
         found = runs.sizes_of(run)
-        self.histogram.setVisible(found is not None)
+        self._has_sizes = found is not None and found[0].size > 1
         if found:
             self.histogram.show_sizes(*found)
+        self._show_histogram()
         self.keep_button.setVisible(bool(run.trial.labels))
         self._menu.clear()
         for export in exports.available(run):
             self._menu.addAction(export.title).triggered.connect(partial(self._export, export))
         self.exporting.setEnabled(not self._menu.isEmpty())
+
+    def show_comparison(self, first: Run | None, second: Run | None, view: str) -> None:
+        """Show what is compared: nothing, A only so far, or both."""
+        self.comparison.show_runs(first, second, view)
+        self._show_histogram()
+
+    def set_tight(self, on: bool) -> None:
+        """Take less room: a comparison is shown in the place of the histogram."""
+        if on != self._is_tight:
+            self._is_tight = on
+            self._show_histogram()
+
+    def _show_histogram(self) -> None:
+        covered = self._is_tight and not self.comparison.isHidden()
+        self.histogram.setVisible(self._has_sizes and not covered)
 
     def _export(self, export: Export, _checked: bool = False) -> None:
         self.export.emit(export)
@@ -104,6 +121,7 @@ class _Comparison(QWidget):
 
     def __init__(self, context: Context) -> None:
         super().__init__()
+        self._rows: list[tuple[str, str, str]] = []
         self._told = build.label(style="muted", wrap=True)
         self.buttons = {
             key: build.button(text, partial(self.chosen.emit, key), checkable=True, tip=tip)
@@ -143,8 +161,6 @@ class _Comparison(QWidget):
     def rows(self) -> list[tuple[str, str, str]]:
         """What differs: name, value of A, value of B."""
         return self._rows if not self.isHidden() else []
-
-    _rows: list[tuple[str, str, str]] = []  # noqa: RUF012
 
     def show_runs(self, first: Run | None, second: Run | None, view: str) -> None:
         """Show what is compared: nothing, A only so far, or both."""
@@ -203,5 +219,3 @@ def _seconds(seconds: float) -> str:
     if seconds < 1:
         return f"{1000 * seconds:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
-
-

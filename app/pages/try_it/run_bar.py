@@ -28,13 +28,13 @@ class RunBar(QFrame):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.setObjectName("card")
+        self._context = context
         self._task: Task[Any] | None = None
         self._since = 0.0
         self._mend: Callable[[], object] | None = None
         self.start = build.button("Run", self.run.emit, role="primary")
         self.start.setToolTip("Run it on the image (Ctrl+Enter)")
         self.start.setShortcut("Ctrl+Return")
-        context.set_icon(self.start, "run", "on_accent")
         self.cancel = build.button("Cancel", self._cancel)
         context.set_icon(self.cancel, "stop")
         self.make_node = build.button("Make GA3 node", self.node.emit)
@@ -43,7 +43,6 @@ class RunBar(QFrame):
         self._bar = progress_bar()
         self._told = build.label(style="muted", wrap=True)
         self._picture = QLabel()
-        context.set_picture(self._picture, "warning", "warning")
         self._problem = build.label(wrap=True, selectable=True)
         self.mend = build.button("", self._do_mend)
         self._hindered = QWidget()
@@ -84,8 +83,11 @@ class RunBar(QFrame):
         self._problem.setText(text)
         self.mend.setText(action)
         self.mend.setVisible(bool(action))
+        drawing = ("warning", "warning") if action else ("info", "muted")
+        self._context.set_picture(self._picture, *drawing)
         self._hindered.setVisible(bool(text))
         self.start.setEnabled(not text)
+        self._context.set_icon(self.start, "run", "muted" if text else "on_accent")
 
     @property
     def problem(self) -> str:

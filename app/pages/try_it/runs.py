@@ -31,6 +31,8 @@ class Run:
         The place in the image.
     region : tuple of int, optional
         The part of it; without: all of it.
+    volume : bool
+        Whether it was run on all slices.
     """
 
     module: str
@@ -40,6 +42,7 @@ class Run:
     parameters: Mapping[str, Any]
     of: Current
     region: Region | None
+    volume: bool
     trial: Trial
 
     @property
@@ -100,6 +103,7 @@ class Wish:
                 self.parameters,
                 self.of,
                 self.region,
+                self.volume,
                 trial,
             )
 

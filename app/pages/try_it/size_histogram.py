@@ -28,8 +28,7 @@ class SizeHistogram(QWidget):
         theme.changed.connect(self.update)
 
     def show_sizes(self, sizes: np.ndarray, unit: str) -> None:
-        """Show the sizes of objects; of fewer than two nothing is shown."""
-        self.setVisible(sizes.size > 1)
+        """Show the sizes of objects; fewer than two make no histogram."""
         if sizes.size < 2:
             return
         self._low, self._high = float(sizes.min()), float(np.percentile(sizes, _SHOWN))

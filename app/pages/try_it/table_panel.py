@@ -16,6 +16,8 @@ from app.widgets import build
 _Index = QModelIndex | QPersistentModelIndex
 _NOWHERE = QModelIndex()
 _HEIGHT_PX = 220
+_PLAIN = """QTableView { border: none; padding: 0; }
+QAbstractScrollArea::corner { background: transparent; border: none; }"""
 
 
 class Columns(QAbstractTableModel):
@@ -91,6 +93,8 @@ class TablePanel(QFrame):
         self.view.setFrameShape(QFrame.Shape.NoFrame)
         self.view.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.view.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.view.verticalHeader().hide()
+        self.view.setStyleSheet(_PLAIN)
         self.view.verticalHeader().setDefaultSectionSize(self.fontMetrics().height() + SPACE)
         self.view.setShowGrid(False)
         close = build.tool("Close the table", self.hide)

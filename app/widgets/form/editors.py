@@ -14,6 +14,10 @@ Spec = Mapping[str, Any]
 _DECIMALS = 9
 _UNLIMITED = 1e12
 _NUMBER_PX = 112
+# Without its buttons the style sheet of the app leaves no place for the text.
+_NO_BUTTONS = """QDoubleSpinBox::up-button, QDoubleSpinBox::down-button {
+    subcontrol-origin: border; width: 0px; border: none;
+}"""
 
 
 class Editor(Protocol):
@@ -44,6 +48,7 @@ class NumberEditor(QDoubleSpinBox):
             self.setSuffix(f" {unit}")
         self.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.setButtonSymbols(QDoubleSpinBox.ButtonSymbols.NoButtons)  # arrow keys and the wheel
+        self.setStyleSheet(_NO_BUTTONS)
         self.setKeyboardTracking(False)  # 15 is no 1 on the way
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setFixedWidth(_NUMBER_PX)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QSize, Signal
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
 from app.context import Context
@@ -16,6 +16,8 @@ from app.widgets.form.editors import Editor, Spec
 from app.widgets.form.weights import WeightsEditor
 from envmanager.weights.store import SetState
 from ga3_nodes import params
+
+_RESET_PX = 24
 
 
 class Row(QWidget):
@@ -31,9 +33,9 @@ class Row(QWidget):
         self._reset = build.tool(f"{self.title}: back to the default", self.reset)
         self._reset.setToolTip(f"Back to the default: {_value_text(spec, spec['default'])}")
         context.set_icon(self._reset, "rollback", "muted")
-        policy = self._reset.sizePolicy()
-        policy.setRetainSizeWhenHidden(True)
-        self._reset.setSizePolicy(policy)
+        self._reset.setIconSize(QSize(_RESET_PX - 6, _RESET_PX - 6))
+        self._reset.setFixedSize(_RESET_PX, _RESET_PX)
+        self._reset.setStyleSheet("padding: 2px;")
         self._lay_out()
         self.reset()
         self.editor.edited.connect(self._tell)
@@ -45,19 +47,19 @@ class Row(QWidget):
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setHorizontalSpacing(SPACE)
-        layout.setVerticalSpacing(2)
+        layout.setVerticalSpacing(SPACE // 2)
         layout.setColumnStretch(0, 1)
+        layout.setRowMinimumHeight(0, _RESET_PX)  # the same with and without the way back
         if self.spec["type"] == "bool":
-            layout.addWidget(control, 0, 0, 1, 2)
+            layout.addWidget(control, 0, 0)
         else:
             label = build.label(self.title, wrap=True)
             label.setToolTip(_tip(self.spec))
             label.setBuddy(control)
-            wide = editors.is_wide(self.spec["type"])
-            layout.addWidget(label, 0, 0, 1, 2 if wide else 1)
-            place = (1, 0, 1, 3) if wide else (0, 1, 1, 1)
+            layout.addWidget(label, 0, 0)
+            place = (1, 0, 1, 3) if editors.is_wide(self.spec["type"]) else (0, 2, 1, 1)
             layout.addWidget(control, *place)
-        layout.addWidget(self._reset, 0, 2, Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self._reset, 0, 1)
         if text := _help(self.spec):
             layout.addWidget(build.label(text, "muted", wrap=True), 2, 0, 1, 3)
 
@@ -97,9 +99,7 @@ class Form(QWidget):
         self._layout.addWidget(self._none)
         self._none.hide()
 
-    def set_function(
-        self, declared: params.Declarations, sets: Sequence[SetState] = ()
-    ) -> None:
+    def set_function(self, declared: params.Declarations, sets: Sequence[SetState] = ()) -> None:
         """Show the parameters of a function, at their defaults."""
         for row in self.rows.values():
             self._layout.removeWidget(row)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSettings, Qt, Signal
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QStandardItemModel
 from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QVBoxLayout, QWidget
 
 from app.context import Context
@@ -17,7 +17,7 @@ from app.widgets.form.editors import Choice, Spec
 from envmanager.weights.store import SetState
 from ga3_nodes import weights
 
-_FILE, _FOLDER = "\0file", "\0folder"  # what are no names of weights
+_FILE, _FOLDER, _HEAD = "\0file", "\0folder", "\0head"  # what are no names of weights
 _LAST = "weights/folder"
 
 
@@ -97,27 +97,40 @@ class WeightsEditor(QWidget):
         names |= {one.name: one.title for one in self._sets.values()}
         if not self._value:
             self.choice.addItem("Choose a model", "")
-        for name, title in names.items():
-            found = self._sets.get(name)
-            self._add(name, title, present=bool(found and found.present))
+        present = {name for name in names if name in self._sets and self._sets[name].present}
+        for name in (name for name in names if name in present):
+            self._add(name, names[name])
         if self._value and self._value not in names:
             title = Path(self._value).name if weights.is_path(self._value) else self._value
             self.choice.addItem(title, self._value)
             self._set_tip(self._value)
+        self._add_absent({name: title for name, title in names.items() if name not in present})
         self.choice.insertSeparator(self.choice.count())
         self.choice.addItem("Choose a file ...", _FILE)
         self.choice.addItem("Choose a folder ...", _FOLDER)
         self.choice.setCurrentIndex(self.choice.findData(self._value))
         self._line.setVisible(self.is_missing)
 
-    def _add(self, name: str, title: str, *, present: bool) -> None:
-        self.choice.addItem(title if present else f"{title} (not downloaded)", name)
+    def _add(self, name: str, title: str) -> None:
+        self.choice.addItem(title, name)
         found = self._sets.get(name)
         self._set_tip("\n".join(filter(None, (title, found.note if found else ""))))
-        if not present:
-            gray = QColor(self._context.theme.colors.muted)
-            role = Qt.ItemDataRole.ForegroundRole
-            self.choice.setItemData(self.choice.count() - 1, gray, role)
+
+    def _add_absent(self, names: dict[str, str]) -> None:
+        """Add sets that could be downloaded, in gray, under a line that says so."""
+        if not names:
+            return
+        self.choice.insertSeparator(self.choice.count())
+        self.choice.addItem("Not downloaded:", _HEAD)
+        gray = QColor(self._context.theme.colors.muted)
+        head = self.choice.count() - 1
+        for name, title in names.items():
+            self._add(name, title)
+        model = self.choice.model()
+        assert isinstance(model, QStandardItemModel)
+        model.item(head).setEnabled(False)
+        for row in range(head, self.choice.count()):
+            self.choice.setItemData(row, gray, Qt.ItemDataRole.ForegroundRole)
 
     def _set_tip(self, text: str) -> None:
         self.choice.setItemData(self.choice.count() - 1, text, Qt.ItemDataRole.ToolTipRole)
