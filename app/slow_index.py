@@ -28,7 +28,7 @@ summary = "Finds objects with a trained network: an example of a module of your 
 license = "MIT"
 
 [environment]
-imports = []
+imports = ["slow_network"]
 
 [functions.segment]
 title = "Segment"

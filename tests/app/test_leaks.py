@@ -32,6 +32,7 @@ def _settle(qtbot, app):
 
 
 def _widgets(qtbot, app):
+    qtbot.waitUntil(lambda: not app.background.under_way(), timeout=PATIENCE_MS)
     _settle(qtbot, app)
     return Counter(type(widget).__name__ for widget in QApplication.allWidgets())
 

@@ -169,7 +169,7 @@ def test_disk_space_is_counted_and_the_cache_emptied(qtbot, app, shown, data):
     found = {row.name: row for row in page.disk.rows}
     assert found["echo"].parts["own"] > 10_000
     assert found["Cache of downloads"].total >= 500_000
-    assert "GB free" in told(page.disk)
+    qtbot.waitUntil(lambda: "GB free" in told(page.disk), timeout=PATIENCE_MS)
     click(qtbot, page.disk.empty)
     wait(qtbot, app)
     assert not cached.exists()

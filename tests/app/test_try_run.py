@@ -467,11 +467,13 @@ def test_the_node_gets_exactly_these_parameters(app, page, qtbot, monkeypatch):
     assert went == [(("nodes",), {"module": "toy", "function": "segment", "parameters": expected})]
 
 
-def test_the_column_comes_to_rest_at_every_height(app, page, qtbot):
+def test_the_column_comes_to_rest_at_every_height(app, qtbot):
     """A scroll bar that changes how texts wrap must not come and go without end."""
+    page = show(app, qtbot, module="texture")
+    qtbot.waitUntil(lambda: page.column.function == "segment", timeout=PATIENCE_MS)
     layouts = []
     page.column.choice.installEventFilter(watcher := _Counter(layouts))
-    for height in range(640, 900, 3):
+    for height in range(640, 1000, 4):
         app.window.resize(1280, height)
         del layouts[:]
         for _ in range(5):

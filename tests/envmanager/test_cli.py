@@ -186,6 +186,8 @@ def test_workers_are_listed_started_and_stopped(echo, as_json):
     assert as_json("workers")[1]["data"]["workers"] == []
     _, answer = as_json("workers", "start", "echo")
     (worker,) = answer["data"]["workers"]
+    assert worker["device"] == "cpu"
+    assert worker["memory"] > 5_000_000
     assert set(worker) >= {"module", "generation", "pid", "idle_s", "clients"}
     _, answer = as_json("workers", "stop")
     assert [w["pid"] for w in answer["data"]["workers"]] == [worker["pid"]]

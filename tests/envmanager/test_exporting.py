@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image as Picture
 from PIL import ImageDraw
 
-from envmanager import contours, exporting, images
+from envmanager import cli, contours, exporting, images
 from envmanager.errors import ImageError
 from envmanager.reading.metadata import PixelSize
 
@@ -214,3 +215,25 @@ def test_a_mask_of_a_part_is_written_in_the_place_of_the_whole(tmp_path):
     assert again.shape == (5, 9)
     np.testing.assert_array_equal(again[1:3, 4:7], part)
     assert again.sum() == part.sum()
+
+
+def test_the_command_line_writes_them_beside_the_mask(echo, tmp_path, capsys):
+    image = np.zeros((20, 30), np.uint16)
+    image[3:6, 4:9] = 1000
+    told = {"axes": "YX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, ome=True, metadata=told)
+    words = ["segment", "echo", tmp_path / "a.ome.tif", "-o", tmp_path / "mask.tif", "-p"]
+    words += ["threshold=500", "--csv", "--rois", "--overlay", "--json"]
+    assert cli.main(list(map(str, words))) == 0
+    (row,) = json.loads(capsys.readouterr().out)["data"]["outputs"]
+    expected = [tmp_path / name for name in ("mask.csv", "mask_rois.zip", "mask_overlay.png")]
+    assert row["beside"] == list(map(str, expected))
+    mask = tifffile.imread(tmp_path / "mask.tif")
+    with expected[0].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == row["objects"] == len(np.unique(mask)) - 1
+    assert {float(one["mean channel 1"]) for one in rows} == {1000.0}
+    assert {float(one["area_um2"]) for one in rows} == {0.25}
+    assert len(roifile.roiread(expected[1])) == row["objects"]
+    with Picture.open(expected[2]) as picture:
+        assert picture.size == (30, 20)

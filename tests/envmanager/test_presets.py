@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 
-from envmanager import presets
+from envmanager import cli, presets
 from envmanager.errors import BadInput, ConfigError
 from envmanager.presets import Preset
 
@@ -85,3 +88,20 @@ def test_a_damaged_file_is_told_and_can_be_replaced(data):
 def test_what_a_newer_module_does_not_take_is_named():
     preset = Preset("x", "tiny", "segment", {"threshold": 99.0, "gone": 1, "count": 2})
     assert preset.fitting(DECLARED) == ({"count": 2}, ["threshold", "gone"])
+
+
+def test_the_command_line_saves_and_uses_them(echo, data, tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.array([[1, 5], [9, 9]], np.uint8))
+    words = ["segment", "echo", str(tmp_path / "a.npy"), "-o", str(tmp_path / "m.tif"), "--json"]
+
+    def objects(*more: str) -> int:
+        assert cli.main([*words, *more]) == 0
+        return json.loads(capsys.readouterr().out)["data"]["outputs"][0]["objects"]
+
+    assert objects("-p", "threshold=6", "--save-preset", "bright ones") == 2
+    assert presets.load(data, "echo", "bright ones").parameters == {"threshold": 6.0}
+    assert objects("--preset", "bright ones") == 2
+    assert objects("--preset", "bright ones", "-p", "threshold=2") == 3  # the words win
+    assert cli.main([*words, "--preset", "nowhere"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (error["code"], error["hint"]) == ("unknown_preset", "There are: bright ones.")

@@ -67,7 +67,6 @@ class Details(Sheet):
         self.log.setReadOnly(True)
         self.log.setAccessibleName(f"Log of {title}")
         self.log.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.log.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.tabs.addTab(self.log, LOG)
 
     def show_tab(self, name: str) -> None:

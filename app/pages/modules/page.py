@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
+    QAbstractButton,
+    QApplication,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -193,10 +195,13 @@ class ModulesPage(Page):
         """Show a sheet in the place of the one before."""
         sizes = self._splitter.sizes()
         had_side = self.side is not None
+        by_keyboard = isinstance(QApplication.focusWidget(), QAbstractButton | ModuleCard)
         self.close_side()
         self.side, self.chosen = sheet, sheet.module
         sheet.closed.connect(self.close_side)
         self._splitter.addWidget(sheet)
+        if by_keyboard:
+            sheet.close_button.setFocus(Qt.FocusReason.OtherFocusReason)
         self._splitter.setSizes(sizes if had_side else [_CARDS_PX, _SIDE_PX])
         self._splitter.setStretchFactor(0, 3)
         self._splitter.setStretchFactor(1, 2)

@@ -86,7 +86,7 @@ class InstallSheet(Sheet):
         made.setAccessibleName(title)
         self.content.addWidget(made, 1)
         self.add_button("Cancel", self.closed.emit)
-        self.add_button("Install", self._confirm, role="primary").setFocus()
+        self.prefer(self.add_button("Install", self._confirm, role="primary"))
 
     def show_error(self, error: GA3EnvError) -> None:
         """Say what is in the way; another choice of where it computes may be the way out."""
@@ -182,7 +182,7 @@ class UpdateSheet(Sheet):
         self.add_text("The present version is kept, so that you can roll back.", "muted")
         self._add_changes(plan)
         self.add_button("Cancel", self.closed.emit)
-        self.add_button("Update", self.confirmed.emit, role="primary").setFocus()
+        self.prefer(self.add_button("Update", self.confirmed.emit, role="primary"))
 
     def _add_changes(self, plan: UpdatePlan) -> None:
         if not plan.changes:

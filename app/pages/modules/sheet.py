@@ -98,6 +98,11 @@ class Sheet(QFrame):
         self.buttons.addWidget(made)
         return made
 
+    def prefer(self, button: QPushButton) -> None:
+        """Give a button the focus of somebody who came here by the keyboard."""
+        if self.isAncestorOf(self.focusWidget() or self.parentWidget()):
+            button.setFocus(Qt.FocusReason.OtherFocusReason)
+
     def clear(self) -> None:
         """Remove the content and the buttons."""
         clear(self.content)
