@@ -102,7 +102,7 @@ def _row(done: segmentation.Segmented) -> dict[str, Any]:
         "seconds": done.seconds,
         "device": done.device,
         "notes": list(done.notes),
-        "beside": [str(path) for path in done.beside],
+        **({"beside": [str(path) for path in done.beside]} if done.beside else {}),
     }
 
 
@@ -129,9 +129,9 @@ def _parameters(options: argparse.Namespace, declared: params.Declarations) -> d
         found = presets.load(data, options.module, options.preset, options.function)
         values = found.parameters
     values = {**values, **segmentation.parse_parameters(options.parameter, declared)}
-    params.complete(declared, values)
-    if name := getattr(options, "save_preset", None):
-        presets.save(data, Preset(name, options.module, options.function, values))
+    complete = params.complete(declared, values)
+    if name := getattr(options, "save_preset", None):  # with the defaults of this version
+        presets.save(data, Preset(name, options.module, options.function, complete))
     return values
 
 

@@ -259,7 +259,7 @@ class _Check:
     ) -> dict[str, Any]:
         """Run the script once and return what the stand-in says; tell the links on the way."""
         host, called = found
-        inside = self._node.embedded and entry.overlay and _tag(host.version) == entry.python_tag
+        inside = entry.overlay and _tag(host.version) == entry.python_tag
         looks = _Looks(entry, self._node.module.name)
 
         def on_line(line: str) -> None:
@@ -268,7 +268,7 @@ class _Check:
                 self._holds(f"In {called}, {mode}.")
                 self._begin("worker")
                 if inside:
-                    self._holds("It computes inside NIS: no other process is needed.")
+                    self._holds("It computes in NIS's Python: no other process is needed.")
                     self._begin("result")
 
         def on_poll() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -25,6 +26,15 @@ PATIENCE_MS = 20_000
 @pytest.fixture(scope="session")
 def qapp_cls():
     return QApplication
+
+
+@pytest.fixture(autouse=True)
+def garbage_in_the_gui_thread():
+    """Collect garbage where the app does: in a thread of the background it would end Qt objects."""
+    gc.disable()
+    yield
+    gc.collect()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -219,6 +219,9 @@ def test_the_check_shows_each_link_and_grows_old_with_the_script(lab, show, soon
     assert "ok  Result of a test image" in QGuiApplication.clipboard().text()
     page.form.set_values({"threshold": 5.0})
     soon(lambda: "has changed since" in page.check.summary.text())
+    assert len(page.check.links) == len(LINKS)
+    choose(page.choice.function, "measure")  # of which nothing was checked
+    soon(lambda: page.check.links == [] and page.check.summary.text() == "")
 
 
 @needs_faked_nis

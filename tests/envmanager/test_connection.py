@@ -72,6 +72,20 @@ def test_channels_tables_labels_and_volumes_are_checked_too(data, lab):
     )
 
 
+@pytest.mark.parametrize("nis", [6, 7])
+def test_a_module_that_computes_in_nis_needs_no_worker(data, lab, nis):
+    config = json.loads((data.root / "config.json").read_text("utf-8"))
+    folder = config["modules"]["lab"]["dir"]
+    (data.root / folder / "overlay").mkdir()
+    told = {"runtime": "host", "overlay": f"{folder}/overlay"}
+    config["modules"]["lab"] |= {**told, "python_tag": sys.implementation.cache_tag}
+    (data.root / "config.json").write_text(json.dumps(config), "utf-8")
+    links = run(data, lab, nis=nis)
+    assert links[-1].ok, links[-1]
+    assert links[-2].message == "It computes in NIS's Python: no other process is needed."
+    assert not records.live(data.root)
+
+
 def test_a_function_that_refuses_grey_gets_rgb(data, lab):
     links = run(data, lab, values={"mode": "rgb"})
     assert (len(links), links[-1].ok) == (len(LINKS), True), links[-1]
@@ -151,8 +165,6 @@ def test_what_goes_wrong_in_the_call_is_the_last_link(data, lab, nis, mode, step
     ("nis", "change", "sentence"),
     [
         (6, lambda text: text.replace("import limnode\n", "import limnode as lim\n"), "NIS wants"),
-        (6, lambda text: text + "\n1 / 0\n", "ZeroDivisionError"),
-        (6, lambda text: text.replace("def output", "def put out"), "not valid Python"),
         (7, lambda text: "1 / 0\n" + text, "ZeroDivisionError"),
         (7, lambda text: text.replace("    return None  #", "    raise KeyError  #"), "KeyError"),
     ],
@@ -169,14 +181,6 @@ def test_a_value_that_was_changed_beyond_its_limits_is_told(data, lab):
     last = run(data, lab, script=script)[-1]
     assert (last.name, last.ok, last.step) == ("result", False, "try")
     assert "'threshold' cannot be -1.0" in last.message
-
-
-def test_a_result_of_another_kind_is_told(data, lab):
-    """The function's declaration decides, whatever the script makes of it."""
-    script = nodes.script(lab, {}).replace(".makeInt32()", ".makeInt32(); out[0].made = False")
-    last = run(data, lab, script=script)[-1]
-    assert (last.name, last.ok) == ("script", False)
-    assert "neither made new nor assigned" in last.message
 
 
 def test_cancel_ends_a_call_that_computes(data, lab):

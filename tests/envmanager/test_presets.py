@@ -99,7 +99,10 @@ def test_the_command_line_saves_and_uses_them(echo, data, tmp_path, capsys):
         return json.loads(capsys.readouterr().out)["data"]["outputs"][0]["objects"]
 
     assert objects("-p", "threshold=6", "--save-preset", "bright ones") == 2
-    assert presets.load(data, "echo", "bright ones").parameters == {"threshold": 6.0}
+    assert presets.load(data, "echo", "bright ones").parameters == {
+        "threshold": 6.0,
+        "mode": "plain",
+    }
     assert objects("--preset", "bright ones") == 2
     assert objects("--preset", "bright ones", "-p", "threshold=2") == 3  # the words win
     assert cli.main([*words, "--preset", "nowhere"]) == 1

@@ -180,7 +180,8 @@ class ModuleCard(QFrame):
     def _show_state(self) -> None:
         text, tone = facts.state(self.status)
         if self._task:
-            told = f"{self._task.title}: {words.task(self._task)}"
+            what = self._task.title.removesuffix(self.status.title).strip()
+            told = f"{what}: {words.task(self._task)}"
             text, tone = told.rstrip(": "), "accent"
             self.main.setEnabled(not self._task.is_cancelling)
             show_progress(self._bar, self._task)

@@ -21,7 +21,6 @@ from app.widgets.scrolling import scrolled
 from app.widgets.tables import table
 from app.widgets.text import Text
 from envmanager import workers
-from envmanager.data.users import user_text
 from envmanager.environments.inventory import ModuleStatus
 
 _FOLLOW_MS = 1000
@@ -107,7 +106,7 @@ class Details(Sheet):
                 "Computes on": facts.device(status) if status.device else "",
                 "Why": str(manifest.get("backend_why") or ""),
                 "Disk": facts.disk(status.disk),
-                "In use by": ", ".join(map(user_text, status.in_use_by)),
+                "In use by": facts.names(status.in_use_by),
                 "Python": str(manifest.get("python") or ""),
                 "Self-test": facts.tested(status),
                 "Licence": declared.license if declared else "",
@@ -187,7 +186,7 @@ class Details(Sheet):
     def _show_workers(self, found: tuple[workers.Worker, ...]) -> None:
         place = self._emptied(WORKERS)
         for worker in found:
-            clients = ", ".join(map(user_text, worker.clients)) or "nobody at present"
+            clients = facts.names(worker.clients) or "nobody at present"
             idle = "computes now" if worker.busy else f"idle for {words.duration(worker.idle_s)}"
             add_facts(
                 place,

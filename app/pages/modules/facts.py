@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from app import words
-from envmanager.data.users import user_text
+from envmanager.data.users import User, user_text
 
 if TYPE_CHECKING:
     from app.store import Snapshot
     from envmanager.environments.inventory import ModuleStatus
 
+_PID = os.getpid()
 _CHANGES = {
     "install": "Being installed",
     "update": "Being updated",
@@ -51,7 +53,8 @@ def busy(status: ModuleStatus) -> str:
 
 def line(status: ModuleStatus) -> str:
     """Return disk, device and the last self-test in one line."""
-    found = [disk(status.disk)] if any(status.disk.values()) else []
+    taken = status.disk if status.generation else {"weights": status.disk.get("weights", 0)}
+    found = [disk(taken)] if any(taken.values()) else []
     if status.device:
         found.append(device(status))
     if tested(status):
@@ -61,8 +64,18 @@ def line(status: ModuleStatus) -> str:
 
 def users(status: ModuleStatus) -> str:
     """Say who uses a module; empty where nobody does."""
-    who = ", ".join(map(user_text, status.in_use_by))
+    who = names(status.in_use_by)
     return f"In use by {who}" if who else ""
+
+
+def names(found: list[User]) -> str:
+    """Name programs that use a module; this app stays connected after a run on Try it."""
+    return ", ".join("this app" if user.get("pid") == _PID else user_text(user) for user in found)
+
+
+def others(status: ModuleStatus) -> list[User]:
+    """Return who uses a module beside this app."""
+    return [user for user in status.in_use_by if user.get("pid") != _PID]
 
 
 def disk(found: dict[str, int]) -> str:

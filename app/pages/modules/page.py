@@ -212,7 +212,8 @@ class ModulesPage(Page):
         """Leave the cards alone."""
         if self.side:
             self.side.end()
-            if self.side.isAncestorOf(self.focusWidget()):
+            focus = QApplication.focusWidget()
+            if focus and self.side.isAncestorOf(focus):
                 self.setFocus()  # Tab goes on from here, and not from the first button of all
             self.side.hide()
             self.side.setParent(self)  # out of the splitter; without a parent it were Python's

@@ -218,15 +218,15 @@ class RemoveSheet(Sheet):
         if shared:
             text = "Shared files go with the last module or the cache that uses them."
             self.add_text(text, "muted")
-        if weights and not status.in_use_by:
+        if weights and not facts.others(status):
             self.weights = QCheckBox(f"Delete the model weights too ({words.size(weights)})")
             self.content.addWidget(self.weights)
         self.add_button("Cancel", self.closed.emit)
         self._add_remove()
 
     def _add_remove(self) -> None:
-        if told := facts.users(self._status):
-            self.add_text(f"{told}.", tone="warning")
+        if others := facts.others(self._status):
+            self.add_text(f"In use by {facts.names(others)}.", tone="warning")
             text = "It works on until then, and the app removes it once nobody uses it."
             self.add_text(text, "muted")
             self.add_button("Remove when free", partial(self._confirm, True), role="primary")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
+    QApplication,
     QFrame,
     QHBoxLayout,
     QLayout,
@@ -100,7 +101,8 @@ class Sheet(QFrame):
 
     def prefer(self, button: QPushButton) -> None:
         """Give a button the focus of somebody who came here by the keyboard."""
-        if self.isAncestorOf(self.focusWidget() or self.parentWidget()):
+        focus = QApplication.focusWidget()
+        if focus and self.isAncestorOf(focus):
             button.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def clear(self) -> None:

@@ -96,9 +96,8 @@ class LinkRow(QWidget):
         self.link = None
         self._context.set_picture(self._picture, drawing, color, _PICTURE_PX)
         self._picture.setAccessibleName(said)
-        build.set_tone(self._title, "danger" if color == "danger" else "")
         self._title.setObjectName("muted" if said == "not checked" else "")
-        build.set_tone(self._title, str(self._title.property("tone") or ""))
+        build.set_tone(self._title, "danger" if color == "danger" else "")
         self._time.clear()
         for widget in (self._message, self._hint, self.button):
             widget.hide()
@@ -164,8 +163,11 @@ class CheckPanel(QWidget):
         """Tell what the script is made from now; None: there is none."""
         self._wish = wish
         if not self._task and self._checked and wish != self._checked:
-            self._checked = None
-            self._say(_STALE, "warning")
+            if _is_same_function(wish, self._checked):
+                self._say(_STALE, "warning")
+            else:
+                self._clear()
+                self._checked = None
         self._show_state()
 
     @property
@@ -177,9 +179,8 @@ class CheckPanel(QWidget):
         """Check all links."""
         if self._task or self._wish is None:
             return
-        for row in self.rows.values():
-            row.show_waiting()
         wish = self._wish
+        self._clear()
         self._say("Checking ...", "")
         title = f"Check the node of {wish.module.title}"
         task = self._context.background.start(
@@ -192,6 +193,11 @@ class CheckPanel(QWidget):
         task.cancelled.connect(self._stopped)
         self._task, self._checked = task, wish
         self._show_state()
+
+    def _clear(self) -> None:
+        for row in self.rows.values():
+            row.show_waiting()
+        self._say("", "")
 
     def _cancel(self) -> None:
         if self._task:
@@ -211,7 +217,7 @@ class CheckPanel(QWidget):
         if links[-1].ok:
             self._end(f"The node works. Checked in {seconds}.", "success")
         else:
-            self._end("The node does not work yet. See the line in red.", "danger")
+            self._end(f"The node does not work yet. See “{links[-1].title}”.", "danger")
 
     def _failed(self, error: GA3EnvError) -> None:
         self._end(str(error), "danger")
@@ -246,6 +252,13 @@ class CheckPanel(QWidget):
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(report(self.links))
+
+
+def _is_same_function(one: Wish | None, other: Wish) -> bool:
+    return one is not None and (one.module.name, one.function) == (
+        other.module.name,
+        other.function,
+    )
 
 
 def _time_text(seconds: float) -> str:

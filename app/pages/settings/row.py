@@ -144,7 +144,8 @@ class SettingRow(QWidget):
     def show_wrong(self, error: GA3EnvError) -> None:
         """Say why a value was not taken; what the user typed stays."""
         fits = f"It takes {self.kind.takes}."
-        self.wrong.setText(f"{error.message} {_or_hint(error, fits)}")
+        told = error.message.replace(self.name, self.title, 1)
+        self.wrong.setText(f"{told} {_or_hint(error, fits)}")
         self.wrong.show()
 
     def words(self) -> list[str]:

@@ -25,6 +25,7 @@ _DRAWINGS = {
     "warning": ("warning", "warning"),
     "error": ("error", "danger"),
 }
+_BESIDE_PX = 6
 _RANKS = {"error": 0, "warning": 1, "ok": 2}
 _FIX_COMMAND = "./run doctor --fix"
 _NOT_FIXED = "fix:"  # begins the ids of lines about a mend that failed
@@ -54,10 +55,11 @@ class CheckLine(QWidget):
         self._message = build.label(wrap=True, selectable=True)
         self._hint = build.label(style="muted", wrap=True, selectable=True)
         self.button = build.button("", self._act)
-        text = QVBoxLayout()
+        self._text = text = QVBoxLayout()
         text.setSpacing(2)
         text.addWidget(self._message)
         text.addWidget(self._hint)
+        text.addStretch(1)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(SPACE + 2)
@@ -79,6 +81,9 @@ class CheckLine(QWidget):
         title, _ = next_step(check)
         self.button.setText(title)
         self.button.setVisible(bool(title))
+        # The first line stands at the height of the button's text.
+        self._text.setContentsMargins(0, _BESIDE_PX if title else 2, 0, 0)
+        self._picture.setContentsMargins(0, _BESIDE_PX - 1 if title else 0, 0, 0)
         self.button.setAccessibleName(f"{title}: {check.message}")
 
     def show_waiting(self) -> None:
