@@ -72,6 +72,7 @@ class Application:
     def shut_down(self) -> None:
         """End all work; the workers of modules live on."""
         self.background.shut_down()
+        self.theme.end()
         self._garbage.end()
 
 

@@ -162,9 +162,12 @@ class Theme(QObject):
         self._application = application
         self.colors = LIGHT
         application.setStyle("Fusion")  # the same on every system, and it knows dark schemes
-        hints = QGuiApplication.styleHints()
-        hints.colorSchemeChanged.connect(self.apply)
+        QGuiApplication.styleHints().colorSchemeChanged.connect(self.apply)
         self.apply()
+
+    def end(self) -> None:
+        """Follow the system no longer."""
+        QGuiApplication.styleHints().colorSchemeChanged.disconnect(self.apply)
 
     @property
     def is_dark(self) -> bool:

@@ -78,7 +78,7 @@ def test_drawings_follow_the_scheme_once_however_often_they_are_set(app, qtbot, 
     qtbot.waitUntil(lambda: app.store.snapshot is not None, timeout=PATIENCE_MS)
     _settle(qtbot, app)
     before = len(app.window.findChildren(_Follower))
-    for scheme in (Qt.ColorScheme.Dark, Qt.ColorScheme.Light) * 5:
+    for scheme in (Qt.ColorScheme.Dark, Qt.ColorScheme.Light) * 3:
         QGuiApplication.styleHints().colorSchemeChanged.emit(scheme)
     _settle(qtbot, app)
     assert len(app.window.findChildren(_Follower)) == before

@@ -189,7 +189,7 @@ def test_weights_that_are_missing_are_fetched_imported_and_removed(
     target.write_bytes(b"cut")
     app.store.refresh()
     soon(lambda: found.side.rows["small"]._state.text() == "Damaged")
-    assert _can_click(found.side.rows["small"], "Download again")
+    soon(lambda: _can_click(found.side.rows["small"], "Download again"))
     qtbot.mouseClick(found.side.rows["small"].remove, Qt.MouseButton.LeftButton)
     soon(lambda: found.side.rows["small"]._state.text() == "Needed")
     assert not target.exists()

@@ -111,6 +111,7 @@ class SettingRow(QWidget):
         """Add a button inside a field, for the keyboard too."""
         what = "folder" if titles.PLACES[self.name] else "file"
         self.browse = line.addAction(QIcon(), QLineEdit.ActionPosition.TrailingPosition)
+        self.browse.setText(f"Choose a {what}")  # what screen readers say
         self.browse.setToolTip(f"Choose a {what} (Ctrl+O)")
         self.browse.setShortcut(QKeySequence("Ctrl+O"))
         self.browse.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
