@@ -29,8 +29,8 @@ VERSION = tomllib.loads((PROJECT / "external/tools.toml").read_text("utf-8"))["u
 PLATFORMS = {"windows-x86_64", "linux-x86_64", "linux-aarch64", "macos-arm64", "macos-x86_64"}
 MAIN = """
 import json, os, sys, tiny
-print(json.dumps({"program": __spec__.name, "args": sys.argv[1:],
-                  "cwd": os.getcwd(), "tiny": tiny.__file__, "path": sys.path, "env": dict(os.environ)}))
+print(json.dumps({"program": __spec__.name, "args": sys.argv[1:], "cwd": os.getcwd(),
+                  "tiny": tiny.__file__, "path": sys.path, "env": dict(os.environ)}))
 sys.exit(7)
 """
 FAKE_PYTEST = (

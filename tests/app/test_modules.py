@@ -11,6 +11,8 @@ from PySide6.QtWidgets import QAbstractButton, QTableWidget
 from app.pages.modules import steps
 from app.pages.modules.details import VERSIONS, WORKERS, Details
 from app.widgets.text import Text
+from envmanager.disk import Prediction
+from envmanager.environments.planning import InstallPlan
 from ga3_nodes import client
 from tests import programs
 from tests.app.conftest import PATIENCE_MS
@@ -286,6 +288,39 @@ def test_a_new_module_is_made(page, qtbot, soon, environments):
     _click(qtbot, found.side, "Create")
     soon(lambda: "yeast_counter_2" in found.cards)
     assert found.cards["yeast_counter_2"]._own.isVisible()
+
+
+def test_where_a_network_computes_is_shown_with_its_reason_and_can_be_changed(page, qtbot):
+    found = page()
+    found.do("cellpose", steps.INSTALL)
+    sheet, asked = found.side, []
+    sheet._ask = lambda: asked.append(sheet._backend)  # the index of PyTorch is not asked here
+    space = Prediction(3_000_000, 9_000_000, 5_000_000, False, "It does not fit.", ("torch",))
+    sheet._show(
+        InstallPlan(
+            name="cellpose",
+            version="1.0.0",
+            needed=True,
+            python="3.12",
+            python_missing=True,
+            backend="cu126",
+            why="CUDA 12.6 for the GTX 1080.",
+            packages=[{"package": "torch", "version": "2.8.0", "bytes": 0}],
+            space=space,
+            backends=["cpu", "cu126", "cu130"],
+        )
+    )
+    titles = [sheet.backend.itemText(row) for row in range(sheet.backend.count())]
+    assert titles == ["Automatic", "CPU only", "CUDA 12.6", "CUDA 13.0"]
+    said = _said(sheet)
+    assert "CUDA 12.6 for the GTX 1080." in said
+    assert "3.12 fetched too" in said
+    assert "does not tell their size: torch" in said
+    assert "It does not fit." in said
+    assert "Cyto3" in said, "its weights are offered too"
+    sheet.backend.setCurrentIndex(3)
+    sheet.backend.activated.emit(3)
+    assert asked == ["cu130"]
 
 
 def test_a_plan_that_fails_can_be_tried_again(page, qtbot, soon, app, data_folder, monkeypatch):

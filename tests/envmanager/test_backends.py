@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from envmanager.data.paths import SHIPPED_MODULES
 from envmanager.errors import BadInput
 from envmanager.machine.hardware import Gpu, Hardware
-from envmanager.packages import backends
+from envmanager.packages import backends, resolution
 
 GIB = 1024**3
 
@@ -373,6 +374,13 @@ def test_whatever_the_machine_the_choice_is_sound(version):
             assert build.runs_with(seen)
             assert not build.experimental
             assert used.short_name in choice.sentence
+
+
+def test_what_can_be_asked_for_is_told_by_the_lock_of_a_module():
+    offered = resolution.offered(SHIPPED_MODULES / "cellpose" / "requirements.lock")
+    assert offered[0] == "cpu"
+    assert "cu126" in offered
+    assert resolution.offered(SHIPPED_MODULES / "classic" / "requirements.lock") == []
 
 
 @pytest.mark.gpu

@@ -118,23 +118,27 @@ def test_a_shipped_module_is_whole(name):
             assert params.describe(spec)
 
 
-def _defaults(path: Path, function: str) -> dict:
-    """Read a function's keyword defaults without importing the module's dependencies."""
+def _defaults(path: Path, function: str) -> tuple[dict, bool]:
+    """Read a function's keyword defaults, and whether it takes others, without importing it."""
     tree = ast.parse(path.read_text("utf-8"))
     found = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function)
     names = [argument.arg for argument in found.args.kwonlyargs]
     given = {n: d for n, d in zip(names, found.args.kw_defaults, strict=True) if d is not None}
-    return {name: ast.literal_eval(default) for name, default in given.items()}
+    given = {n: d for n, d in given.items() if n not in OFFERED}  # a call gives them
+    defaults = {name: ast.literal_eval(default) for name, default in given.items()}
+    return defaults, found.args.kwarg is not None
 
 
 @pytest.mark.parametrize("name", [path.parent.name for path in SHIPPED_MODULES.glob("*/worker.py")])
 def test_declared_defaults_are_those_of_the_code(name):
     module = catalog.load(SHIPPED_MODULES / name)
     for function, spec in module.functions.items():
-        defaults = _defaults(module.folder / "worker.py", function)
+        defaults, takes_others = _defaults(module.folder / "worker.py", function)
         # What a call gives beside the parameters; and weights reach the code as paths.
         weights = [key for key, p in spec["parameters"].items() if p["type"] == "weights"]
-        for key in ("axes", *OFFERED, *weights):
+        for key in ("axes", *weights):
             defaults.pop(key, None)
         declared = {key: p["default"] for key, p in spec["parameters"].items()}
+        if takes_others:
+            declared = {key: value for key, value in declared.items() if key in defaults}
         assert defaults == {key: value for key, value in declared.items() if key not in weights}

@@ -74,6 +74,9 @@ class InstallSheet(Sheet):
                 "Python": f"{version} {python}".strip(),
             }
         )
+        if plan.space.unknown:
+            names = ", ".join(plan.space.unknown)
+            self.add_text(f"Not counted, as the index does not tell their size: {names}", "muted")
         if not plan.space.fits:
             self.add_text(plan.space.sentence, tone="danger")
         if self._missing:

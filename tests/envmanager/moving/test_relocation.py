@@ -93,7 +93,8 @@ def test_a_node_script_finds_the_moved_folder(place, tmp_path):
     template = (NODE_PACKAGE / "nodes" / "node.py.txt").read_text("utf-8")
     found = re.search(r"^def external_module.*?(?=^if __name__)", template, re.M | re.S)
     assert found
-    code = f"NAME = 'x'\n{found[0]}\nexternal_module()\n"
+    filled = found[0].replace("$QUOTED_TITLE", "'x'")
+    code = f"NAME = 'x'\n{filled}\nexternal_module()\n"
     code += "from ga3_nodes import home; print(home.published('echo').root)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=tmp_path
