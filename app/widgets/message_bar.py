@@ -24,7 +24,7 @@ from envmanager.errors import GA3EnvError
 _DRAWINGS = {"info": "info", "success": "ok", "warning": "warning", "danger": "error"}
 _COLORS = {"info": "accent"}  # the others have the name of their tone
 _DETAILS_PX = 180
-_LINE_PX = 30  # as high as a button: picture, text and buttons stand on one line
+_LINE_PX = 32  # picture, text and buttons stand on one line
 
 
 class MessageBar(QFrame):
@@ -59,6 +59,7 @@ class MessageBar(QFrame):
         self._picture.setFixedHeight(_LINE_PX)
         self._text.setMinimumHeight(_LINE_PX)
         for button in (self._action, self._fold, self._copy, self._close):
+            button.setMinimumHeight(_LINE_PX)
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(SPACE + 4, SPACE, SPACE, SPACE)

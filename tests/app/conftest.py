@@ -20,7 +20,7 @@ from tests.envmanager.conftest import (  # noqa: F401 - the small module that re
     tiny_root,
 )
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="session")

@@ -212,14 +212,14 @@ class RemoveSheet(Sheet):
         versions = f", {count} versions" if count > 1 else ""
         rows = [(f"Environment{versions}", words.size(own), "deleted")]
         if shared:
-            rows.append(("Files shared with other modules", words.size(shared), "kept"))
+            rows.append(("Shared files", words.size(shared), "kept"))
         if weights:
             rows.append(("Model weights", words.size(weights), "kept"))
         made = table(("What", "Size", ""), rows, all_rows=True)
         made.setAccessibleName("What is removed")
         self.content.addWidget(made)
         if shared:
-            text = "Shared files go with the last module or the cache that uses them."
+            text = "Other modules or the cache of downloads use the shared files too."
             self.add_text(text, "muted")
         if weights and not facts.others(status):
             self.weights = QCheckBox(f"Delete the model weights too ({words.size(weights)})")
