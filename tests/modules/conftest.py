@@ -85,7 +85,7 @@ def installed(
             _write(root / "settings.toml", settings)  # for the command line
             monkeypatch.setenv("GA3ENV_HOME", str(root))
             Environments(DataFolder(root), settings).install(name)
-            _add_variables(root / "config.json", name, env or {})
+            add_variables(root / "config.json", name, env or {})
             _roots[name] = root
         root = _roots[name]
         monkeypatch.setenv("GA3ENV_HOME", str(root))
@@ -97,7 +97,8 @@ def installed(
         end_workers(root)
 
 
-def _add_variables(config: Path, name: str, env: dict[str, str]) -> None:
+def add_variables(config: Path, name: str, env: dict[str, str]) -> None:
+    """Give the workers of an installed module more environment variables."""
     content = json.loads(config.read_text("utf-8"))
     content["modules"][name]["env"] |= env
     config.write_text(json.dumps(content), "utf-8")
