@@ -41,7 +41,7 @@ def used(data, user):
     logs.mkdir()
     lines = [
         f"reading {user / 'images' / 'cells.nd2'}",
-        f"user {NAME} in C:\\Users\\{NAME}\\AppData and /home/other/x",
+        f"user {NAME} in C:\\Users\\{NAME}\\AppData and /home/anna/x",
         "GET https://TOKEN123@mirror.lab/a?sig=ABC&x=1",
         f"fetch {address}",
     ]
@@ -84,7 +84,7 @@ def test_nothing_private_is_in_it(used, user, tmp_path, monkeypatch):
     only(monkeypatch, "settings")
     found = texts(support.make(used, tmp_path / "a.zip").path)
     everything = "\n".join([*found, *found.values()])
-    for private in (NAME, HOME, str(user), "pa55", "w0rd", "TOKEN123", "ABC", "/home/other"):
+    for private in (NAME, HOME, str(user), "pa55", "w0rd", "TOKEN123", "ABC", "/home/anna"):
         assert private not in everything, private
     assert "https://bob:***@mirror.lab/simple" in found["settings.toml"]
     assert f"reading <home>{os.sep}images{os.sep}cells.nd2" in found["logs/app.log"]
@@ -152,7 +152,7 @@ def test_the_command_line_makes_one_in_a_folder(data_folder, tmp_path, monkeypat
         (r"D:\Home\Mary Ann\x y", r"D:\Home\<user>\x y"),
         (r"LAB\jdoe ran jdoes", r"LAB\<user> ran jdoes"),
         (r"C:\Users\JANEDO~1\Temp", r"C:\Users\<user>\Temp"),
-        ("in /home/other.", "in /home/<user>"),
+        ("in /home/anna.", "in /home/<user>"),
         ("no users / home here", "no users / home here"),
     ],
 )
