@@ -167,7 +167,7 @@ for name, key in (("old.zarr", ""), ("ome.zarr", "ome")):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="ended its process once under Wine, why is not known")
+@pytest.mark.skipif(sys.platform == "win32", reason="once ended the tests under Wine")
 def test_ome_zarr_through_the_modules_own_zarr(data_folder, tmp_path):
     environment = tmp_path / "env"
     subprocess.run([UV, "venv", "-q", "-p", sys.executable, environment], check=True)
