@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -194,15 +195,9 @@ def test_what_a_killed_install_left_is_swept(environments, tiny, data_folder):
 
 @windows
 def test_two_installs_at_once(environments, tiny):
-    outcomes = []
-    threads = [
-        threading.Thread(target=lambda: outcomes.append(environments.install("tiny")))
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(300)
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(environments.install, "tiny") for _ in range(2)]
+        outcomes = [future.result(300) for future in running]  # raises what an install raised
     assert sorted(outcome.new for outcome in outcomes) == [False, True]
     assert {outcome.generation for outcome in outcomes} == {1}
 
