@@ -19,6 +19,7 @@ from envmanager.commands import (
     machine,
     modules,
     nodes,
+    pipelines,
     support,
     weights,
 )
@@ -173,6 +174,6 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    for group in (images, nodes, modules, weights, authoring, machine, support, bench):
+    for group in (images, pipelines, nodes, modules, weights, authoring, machine, support, bench):
         group.add_to(add)
     return parser

@@ -153,8 +153,12 @@ def _tenths(progress: events.Progress | events.Items) -> int:
 def figures(progress: events.Progress | events.Items) -> str:
     """Return what is done, rate and remaining time for people, as far as they are known."""
     if isinstance(progress, events.Items):
-        count = f"{int(progress.done)} of {progress.total}"
-        return f"{count}, {progress.text}" if progress.text else count
+        parts = [f"{int(progress.done)} of {progress.total}", progress.text]
+        if progress.per_s:
+            parts.append(f"{progress.per_s:.2g} per second")
+        if progress.remaining_s is not None and progress.done < progress.total:
+            parts.append(f"{duration(progress.remaining_s)} left")
+        return ", ".join(filter(None, parts))
     done, total = progress.done, progress.total
     parts = [_share(done, total) if total else size(done) if done else ""]
     if progress.bytes_per_s:

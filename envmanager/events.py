@@ -36,12 +36,15 @@ class Progress:
 class Items:
     """How far the present stage is, in things such as images.
 
-    `done` counts the part of the next one too, of which `text` tells more.
+    `done` counts the part of the next one too, of which `text` tells more. `per_s` is the rate so
+    far and `remaining_s` what it lets expect; None where nothing can be said.
     """
 
     done: float
     total: int
     text: str = ""
+    per_s: float | None = None
+    remaining_s: float | None = None
 
 
 @dataclass(frozen=True)

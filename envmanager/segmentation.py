@@ -234,7 +234,7 @@ class _Files:
         """Write the mask of the oldest file that was handed over."""
         path, output = self._pairs[self._told]
         if isinstance(result, GA3EnvError):
-            if _concerns_all(result):
+            if concerns_all(result):
                 raise result
             return self._given(Failed(path, result))
         for note in result.notes:
@@ -261,7 +261,7 @@ class _Files:
         self._report(events.Items(self._told + done, len(self._pairs), told))
 
 
-def _concerns_all(error: GA3EnvError) -> bool:
+def concerns_all(error: GA3EnvError) -> bool:
     """Tell whether the next image would fail of the same."""
     broken = isinstance(error, (NotInstalled, ConfigError, WorkerStartFailed))
     return broken or error.code == "import_failed"

@@ -26,6 +26,7 @@ pytest_plugins = [
     "tests.file_server",
     "tests.standin_fixtures",
     "tests.counts",
+    "tests.pipeline_module",
 ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from envmanager.commands.outcome import (
     progress,
 )
 from envmanager.data.paths import data_folder
-from envmanager.errors import NotInstalled
+from envmanager.errors import ImageError, NotInstalled
 from envmanager.modules import catalog
 from ga3_nodes import home, params
 
@@ -30,7 +32,9 @@ def add_to(add: Add) -> None:
     demo.add_argument("--image", type=Path, help="your own TIFF, ND2 or PNG")
     demo.add_argument("--nis", type=int, choices=(6, 7), default=6, help="NIS-Elements version")
     segment = add("segment", segment_command, "segment images", module=True)
-    segment.add_argument("image", type=Path, nargs="+")
+    segment.add_argument(
+        "image", nargs="+", help="image files, folders of them, and patterns such as '*.tif'"
+    )
     segment.add_argument("-o", "--output", required=True, help="mask file, or a folder")
     segment.add_argument("--csv", action="store_true", help="also a table of the objects")
     segment.add_argument("--rois", action="store_true", help="also the objects as ImageJ ROIs")
@@ -60,7 +64,8 @@ def segment_command(options: argparse.Namespace) -> Outcome:
     spec = segmentation.function_of(_published(options.module), options.function)
     parameters = _parameters(options, spec["parameters"])
     wanted = exporting.Wanted(options.csv, options.rois, options.overlay)
-    outputs = segmentation.output_paths(options.image, options.output)
+    images = _found(options.image)
+    outputs = segmentation.output_paths(images, options.output)
     rows: list[dict[str, Any]] = []
     failed: list[segmentation.Failed] = []
     reasons: dict[str, list[str]] = {}  # what is wrong with many images is said once
@@ -68,7 +73,7 @@ def segment_command(options: argparse.Namespace) -> Outcome:
         # Rows, not results: a hundred masks need not stay in memory.
         for found in segmentation.segment_files(
             options.module,
-            options.image,
+            images,
             outputs,
             parameters,
             function=options.function,
@@ -92,6 +97,59 @@ def segment_command(options: argparse.Namespace) -> Outcome:
 
     data = {"outputs": rows, "failed": [_failed_row(one) for one in failed]}
     return Outcome(data, show, EXIT_FAILED if failed else EXIT_DONE)
+
+
+def _found(words: Sequence[str]) -> list[Path]:
+    """Return the images that files, folders and patterns name, in the order of the words.
+
+    cmd.exe of Windows hands patterns over as they are, and so does a quoted word elsewhere. A file
+    that is called like a pattern, such as ``a [1].tif``, is that file. One that is missing stays:
+    it fails as one image among the others.
+
+    Raises
+    ------
+    ImageError
+        A folder or a pattern holds no image, or cannot be looked through.
+    """
+    found: list[Path] = []
+    for word in words:
+        if _is_one(word):
+            found.append(Path(word))
+        else:
+            known = {path.absolute() for path in found}
+            found += [path for path in _matches(word) if path.absolute() not in known]
+    return found
+
+
+def _is_one(word: str) -> bool:
+    """Tell a file, also one that is missing, from a folder of images and from a pattern."""
+    from envmanager.reading import ome_zarr
+    from envmanager.reading.series import ZARR
+
+    if os.path.isdir(word):  # noqa: PTH112 - Path raises for a name that is too long
+        return Path(word).suffix.lower() == ZARR or ome_zarr.is_zarr(Path(word))
+    return os.path.lexists(word) or not set(word) & set("*?[")
+
+
+def _matches(word: str) -> list[Path]:
+    """Return the images of a folder or pattern; they are relative where it is."""
+    from envmanager.pipelines import matching
+
+    here = Path.cwd()
+    try:
+        found = matching.find(word, here)
+    except OSError as error:
+        raise ImageError(
+            f"{error.filename or word} cannot be looked through: {error.strerror}.",
+            "Give a folder that you may read.",
+        ) from error
+    if not found:
+        hint = matching.contents(matching.base(word, here))
+        raise ImageError(f"There is no image file {word}.", hint)
+    inside = not Path(word).is_absolute()
+    return [
+        path.relative_to(here) if inside and path.is_relative_to(here) else path for path in found
+    ]
 
 
 def _row(done: segmentation.Segmented) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Reads what microscopes write, one plane at a time: TIFF, OME-TIFF, ND2, PNG, JPEG, BMP, .npy."""
+"""Reads what microscopes write, plane by plane: TIFF, ND2, PNG, JPEG, BMP, .npy, OME-Zarr."""

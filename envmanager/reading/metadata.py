@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 Color = tuple[int, int, int]
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-# Micrometres in the units that OME and ImageJ name.
+# Micrometres in the units that OME, OME-Zarr and ImageJ name.
 _UNITS = {
     **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer", "\\u00b5m"), 1.0),
+    **dict.fromkeys(("Å", "angstrom"), 1e-4),
     **dict.fromkeys(("nm", "nanometer"), 1e-3),
     **dict.fromkeys(("mm", "millimeter"), 1e3),
     **dict.fromkeys(("cm", "centimeter"), 1e4),
@@ -95,6 +97,46 @@ def of_nd2(file: ND2File) -> Told:
         return Told(None, channels)
     size = file.voxel_size()
     return Told(_size(size.y, size.x, size.z if "Z" in file.sizes else None), channels)
+
+
+def of_ngff(
+    letters: str, axes: Sequence[Any], scaled: Sequence[Mapping[str, Any]], omero: Mapping[str, Any]
+) -> Told:
+    """Return what an OME-Zarr tells.
+
+    Parameters
+    ----------
+    letters : str
+        Ours, one for each of the `axes` of the file.
+    scaled : sequence of mapping
+        What holds ``coordinateTransformations``; all of them apply.
+    omero : mapping
+        The part of that name; it tells the channels.
+    """
+    lengths: dict[str, float | None] = {}
+    for number, letter in enumerate(letters):
+        axis = axes[number]
+        # A length without a unit is no length: many writers put 1 there for "unknown".
+        unit = _UNITS.get(str(axis.get("unit"))) if isinstance(axis, Mapping) else None
+        factor = math.prod(scale[number] for one in scaled for scale in _scales(one))
+        lengths[letter] = _number(factor * unit) if unit else None
+    found = _size(*(lengths.get(letter) for letter in "YXZ"))
+    return Told(found, tuple(_omero_channel(one) for one in omero.get("channels", [])))
+
+
+def _scales(told: Mapping[str, Any]) -> list[Sequence[float]]:
+    changes = told.get("coordinateTransformations") or []
+    return [change["scale"] for change in changes if change.get("type") == "scale"]
+
+
+def _omero_channel(told: Mapping[str, Any]) -> Channel:
+    """A colour is written as on web pages: RRGGBB."""
+    digits = str(told.get("color", "")).removeprefix("#")
+    try:
+        red, green, blue = bytes.fromhex(digits)[:3]
+    except ValueError:
+        return Channel(str(told.get("label", "")))
+    return Channel(str(told.get("label", "")), (red, green, blue))
 
 
 def _of_ome(xml: str, index: int) -> Told:

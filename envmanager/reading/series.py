@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from envmanager.errors import ImageError
-from envmanager.reading import metadata, sources
+from envmanager.reading import metadata, ome_zarr, sources
 from envmanager.reading.metadata import Channel, PixelSize
 from envmanager.reading.problems import told
 from envmanager.reading.sources import Source
 
 TIFF = (".tif", ".tiff", ".btf", ".lsm")
 PICTURE = (".png", ".jpg", ".jpeg", ".bmp")
-SUFFIXES = tuple(sorted((*TIFF, *PICTURE, ".nd2", ".npy")))
+ZARR = ".zarr"  # a folder
+SUFFIXES = tuple(sorted((*TIFF, *PICTURE, ".nd2", ".npy", ZARR)))
 # What file formats call their axes, and what we call them. Plain multi-page TIFFs have no names
 # for their pages (tifffile: I, Q); taken as a z-stack, as ImageJ does.
 _AXES = {"T": "t", "P": "p", "S": "c", "C": "c", "Z": "z", "I": "z", "Q": "z", "Y": "y", "X": "x"}
@@ -59,7 +60,7 @@ class Series:
         self.pixel_size: PixelSize | None = first.told.pixel_size
         self.is_rgb = self._names.get("c") == "S" and self.channels_count in (3, 4)
         self.channels = self._channels(first)
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         self._lock = threading.Lock()
 
     def plane(self, t: int = 0, z: int = 0, p: int = 0) -> np.ndarray:
@@ -117,7 +118,7 @@ class Series:
         return "".join(axis for axis in self._parts[0].axes if axis not in at)
 
     def _check_unchanged(self) -> None:
-        if _stamp(self.path) != self._stamp:
+        if stamp(self.path) != self._stamp:
             raise ImageError(f"{self.path.name} was changed by another program.", "Open it again.")
 
     def _channels(self, source: Source) -> tuple[Channel, ...]:
@@ -130,7 +131,7 @@ class Series:
 
 
 def open_series(path: Path) -> Series:
-    """Open an image file; its pixels are read when they are asked for.
+    """Open an image file, or a folder of Zarr; the pixels are read when they are asked for.
 
     Raises
     ------
@@ -139,6 +140,8 @@ def open_series(path: Path) -> Series:
         position, z, y, x and channel.
     """
     with told(path):
+        if path.is_dir() and (path.suffix.lower() == ZARR or ome_zarr.is_zarr(path)):
+            return Series(path, ome_zarr.sources(path))
         if not path.is_file():
             raise ImageError(f"There is no image file {path}.", "Check the name and the folder.")
         reader = _readers().get(path.suffix.lower())
@@ -155,7 +158,14 @@ def _readers() -> dict[str, Callable[[Path], Sequence[Source]]]:
         **dict.fromkeys(PICTURE, lambda path: [sources.picture(path)]),
         ".nd2": lambda path: [sources.Nd2Source(path)],
         ".npy": lambda path: [sources.NpySource(path)],
+        ZARR: _refuse_zarr_file,
     }
+
+
+def _refuse_zarr_file(path: Path) -> Sequence[Source]:
+    raise ImageError(
+        f"{path.name} is a file: an OME-Zarr is a folder.", "Unpack it, or copy the whole folder."
+    )
 
 
 def _tiff(path: Path) -> Sequence[Source]:
@@ -164,7 +174,13 @@ def _tiff(path: Path) -> Sequence[Source]:
     return tiff.sources(path)
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def stamp(path: Path) -> tuple[int, int]:
+    """Return the bytes and the time of change (ns) of an image file.
+
+    Of a folder of Zarr those of the small files that describe it: its pixels lie in thousands.
+    """
+    if path.is_dir():
+        return ome_zarr.stamp(path)
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 

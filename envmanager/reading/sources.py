@@ -62,19 +62,8 @@ class NpySource:
         self._path = path
         pixels = self._pixels()
         self.shape, self.dtype = pixels.shape, pixels.dtype
-        self.axes = self._axes()
+        self.axes = unnamed_axes(path, self.shape)
         self.told = Told()
-
-    def _axes(self) -> str:
-        if len(self.shape) == 3:
-            return "YXS" if self.shape[2] in (3, 4) else "ZYX"
-        axes = {2: "YX", 4: "ZYXS"}.get(len(self.shape))
-        if axes is None:
-            raise ImageError(
-                f"{self._path.name} has the shape {self.shape}.",
-                "An image has y and x, and may have z and channels.",
-            )
-        return axes
 
     def _pixels(self) -> np.ndarray:
         try:
@@ -166,6 +155,26 @@ def _deep_png(path: Path) -> ArraySource:
     if pixels.shape[2] < 3:  # grey and opacity
         return ArraySource(pixels[..., 0], "YX")
     return ArraySource(pixels[..., :3], "YXS")
+
+
+def unnamed_axes(path: Path, shape: tuple[int, ...]) -> str:
+    """Return the axes of an array that does not name them.
+
+    Raises
+    ------
+    ImageError
+        Nobody could tell them from the shape.
+    """
+    if len(shape) == 3:
+        return "YXS" if shape[2] in (3, 4) else "ZYX"
+    axes = {2: "YX", 4: "ZYXS", 5: "TCZYX"}.get(len(shape))
+    if axes is None:
+        raise ImageError(
+            f"{path.name} has the shape {shape}.",
+            "An image has y and x, and may have z and channels; one of five axes has all: t, c, z,"
+            " y, x.",
+        )
+    return axes
 
 
 def pick(pixels: np.ndarray, axes: str, at: Mapping[str, int]) -> np.ndarray:

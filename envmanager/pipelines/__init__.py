@@ -1,0 +1,1 @@
+"""Pipelines: modules over whole folders of images, from a YAML file."""
