@@ -23,6 +23,7 @@ __all__ = [
     "InstallFailed",
     "ModuleInUse",
     "NotInstalled",
+    "PipelineError",
     "SettingsError",
     "ToolFailed",
     "UnknownModule",
@@ -59,6 +60,12 @@ class ImageError(GA3EnvError):
     """An image file cannot be read or used."""
 
     code = "image_unusable"
+
+
+class PipelineError(BadInput):
+    """A pipeline file cannot run; ``details["problems"]`` holds all that is wrong with it."""
+
+    code = "bad_pipeline"
 
 
 class ToolFailed(GA3EnvError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from envmanager import applog, console
 from envmanager.commands.outcome import EXIT_DONE, EXIT_FAILED, Add, Outcome, progress
 from envmanager.data.paths import data_folder
-from envmanager.errors import GA3EnvError, UsageError
+from envmanager.errors import GA3EnvError
 from ga3_nodes import home, params
 
 if TYPE_CHECKING:
@@ -64,12 +64,14 @@ def pipeline_command(options: argparse.Namespace) -> Outcome:
             work=_cluster(options.scheduler),
         )
 
+    counts = f"{done.done} done", f"{done.skipped} done before", f"{len(done.failed)} failed"
+
     def show() -> None:
         for reason, names in reasons.items():
             console.print_line(f"{', '.join(names)}: failed: {reason}")
         console.print_pairs(
             {
-                "images": f"{done.done} done, {done.skipped} done before, {len(done.failed)} failed",
+                "images": ", ".join(counts),
                 "objects": done.objects,
                 "time": f"{done.seconds:.1f} s, {done.inside_s:.1f} s of it in the modules",
                 "run folder": done.run_dir,
@@ -95,17 +97,9 @@ def _reason(record: ImageRecord) -> str:
 
 
 def _planned(options: argparse.Namespace) -> tuple[Plan, Path]:
-    from envmanager.pipelines import document, plan
+    from envmanager.pipelines import document, plan, variables
 
-    given: dict[str, str] = {}
-    for text in options.set:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"{text!r} sets no variable.", "Write it as NAME=value.")
-        given[name] = value
-    for name, folder in (("INPUT_DIR", options.input_dir), ("OUTPUT_DIR", options.output_dir)):
-        if folder is not None:
-            given[name] = str(folder.absolute())
+    given = variables.given(options.input_dir, options.output_dir, options.set)
     checked = plan.check(document.load(options.file), given, data_folder())
     return checked, options.output_dir or plan.output_folder(checked)
 

@@ -185,8 +185,20 @@ def _function(table: Table) -> dict[str, Any]:
         function["slice_by_slice"] = True
     for name in {"axes", *OFFERED, *function["inputs"]} & function["parameters"].keys():
         raise table.error(f"parameters.{name}", "has the name of an input, or of what a call gives")
+    _check_aliases(table, function)
     table.finish()
     return function
+
+
+def _check_aliases(table: Table, function: dict[str, Any]) -> None:
+    """Refuse another name of a parameter that is none, or that means something already."""
+    taken = {"axes", *OFFERED, *function["inputs"], *function["parameters"]}
+    for name, spec in function["parameters"].items():
+        for alias in spec.get("aliases", ()):
+            if alias in taken or not alias.isidentifier():
+                why = "is taken" if alias in taken else "is no name"
+                raise table.error(f"parameters.{name}.aliases", f"holds {alias!r}, which {why}")
+            taken.add(alias)
 
 
 def _input(table: Table) -> dict[str, Any]:
@@ -235,6 +247,8 @@ def _parameter(name: str, table: Table) -> dict[str, Any]:
             spec[limit] = table.number(limit)
     if table.flag("only_3d"):
         spec["only_3d"] = True
+    if table.has("aliases"):
+        spec["aliases"] = table.texts("aliases")
     table.finish()
     try:
         spec["default"] = params.check(name, spec, spec["default"])

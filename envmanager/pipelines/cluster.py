@@ -132,9 +132,10 @@ class _Cluster:
 def _record(future: Future, task: Task) -> ImageRecord:
     """Return the record of a task that has ended; one that the cluster lost has failed."""
     try:
-        return future.result()
+        record: ImageRecord = future.result()
     except Exception as error:  # whatever the cluster or a foreign Python comes up with
         return running.failed(task, _told(error))
+    return record
 
 
 def _told(error: Exception) -> GA3EnvError:

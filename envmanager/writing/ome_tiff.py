@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def _of_type(planes: Iterable[np.ndarray], dtype: np.dtype) -> Iterator[np.ndarr
 
 
 def _metadata(layout: Layout, path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = {"axes": "TCZYX", "Name": path.name}
+    # The name's, not one of chance: the same pixels make the same file, byte by byte.
+    identity = uuid.uuid5(uuid.NAMESPACE_URL, path.name)
+    told: dict[str, Any] = {"axes": "TCZYX", "Name": path.name, "UUID": str(identity)}
     if size := layout.pixel_size:
         for axis, length in (("X", size.x), ("Y", size.y), ("Z", size.z)):
             if length:

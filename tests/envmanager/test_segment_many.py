@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import tifffile
+import zarr
 
 from envmanager import cli, console, events, images, segmentation
 from envmanager.errors import Cancelled
@@ -265,3 +267,111 @@ def _computes(pid):
 def test_a_function_without_a_mask_is_refused_before_an_image_is_read(module, tmp_path):
     with pytest.raises(GA3EnvError, match="gives no label mask"):
         list(_segment([tmp_path / "no.tif"], tmp_path / "masks", function="measure"))
+
+
+# ---- files, folders and patterns -----------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(module, tmp_path, monkeypatch):
+    """Return a current folder with images, others below it, and what is no image."""
+    folder = tmp_path / "Bilder [é] 1"
+    for name in ("a10.tif", "a2.TIF", "b [1].tif", "b1.tif", "sub/c.tif", "sub/deeper/d.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".png"):
+            images.write_labels(folder / name, np.ones((4, 5), np.int32))
+        else:
+            tifffile.imwrite(folder / name, np.ones((4, 5), np.uint8))
+    for name in ("notes.txt", ".a3.tif", "a3.tif.tmp"):
+        (folder / name).write_text("no image")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def _inputs(capsys, *words, output="../masks"):
+    assert cli.main(["segment", "echo", *words, "-o", output, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["data"]["outputs"]
+    return [row["input"].replace(os.sep, "/") for row in rows]
+
+
+ALL = ["a2.TIF", "a10.tif", "b1.tif", "b [1].tif"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param(["*.tif"], ALL, id="star"),
+        pytest.param(["a?.tif"], ["a2.TIF"], id="one-character"),
+        pytest.param(["a1[0-9].tif"], ["a10.tif"], id="one-of-some"),
+        pytest.param(["b [1].tif"], ["b [1].tif"], id="a-name-like-a-pattern"),
+        pytest.param(["b*[[]1].tif"], ["b [1].tif"], id="a-bracket-in-a-pattern"),
+        pytest.param(["**/*.tif"], [*ALL, "sub/c.tif"], id="all-folders"),
+        pytest.param(["sub/**"], ["sub/c.tif", "sub/deeper/d.png"], id="all-below"),
+        pytest.param(["s*/*.tif"], ["sub/c.tif"], id="in-a-folder"),
+        pytest.param(["."], ALL, id="this-folder"),
+        pytest.param(["sub/", "b1.tif"], ["sub/c.tif", "b1.tif"], id="folder-and-file"),
+        pytest.param(["b1.tif", "*.tif", "a*"], ["b1.tif", *ALL[:2], ALL[3]], id="once"),
+    ],
+)
+def test_patterns_and_folders_become_files(folder, capsys, words, expected):
+    assert _inputs(capsys, *words) == expected
+
+
+def test_a_pattern_with_a_full_path_gives_full_paths(folder, capsys):
+    assert _inputs(capsys, str(folder / "a*.tif")) == [
+        (folder / name).as_posix() for name in ("a2.TIF", "a10.tif")
+    ]
+
+
+def test_a_pattern_of_one_image_may_go_to_one_file(folder, capsys):
+    assert _inputs(capsys, "a1?.tif", output="mask.tif") == ["a10.tif"]
+    assert tifffile.imread(folder / "mask.tif").shape == (4, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message", "hint"),
+    [
+        (["*.nd2"], "image_unusable", "There is no image file *.nd2.", "holds 4 .tif"),
+        (["no/*.tif"], "image_unusable", "There is no image file no/*.tif.", "There is no folder"),
+        (["b1.tif", "x*"], "image_unusable", "There is no image file x*.", "1 .txt"),
+        (["empty"], "image_unusable", "There is no image file empty.", "is empty"),
+        (["**/*.tif", "-o", "sub"], "usage", "", ""),  # some would replace what others read
+    ],
+)
+def test_a_pattern_that_cannot_be_used_is_one_clear_error(
+    folder, capsys, words, code, message, hint
+):
+    (folder / "empty").mkdir()
+    tifffile.imwrite(folder / "sub" / "b1_labels.tif", np.ones((4, 5), np.uint8))
+    before = sorted(folder.rglob("*"))
+    place = [] if "-o" in words else ["-o", "../masks"]
+    assert cli.main(["segment", "echo", *words, *place, "--json"]) == (2 if code == "usage" else 1)
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == code
+    assert error["message"].startswith(message)
+    assert hint in error["hint"]
+    assert sorted(folder.rglob("*")) == before
+    assert not (folder.parent / "masks").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root may read all")
+def test_a_folder_that_may_not_be_read_is_told(folder, capsys):
+    (folder / "sub").chmod(0)
+    try:
+        assert cli.main(["segment", "echo", "sub", "-o", "../masks"]) == 1
+    finally:
+        (folder / "sub").chmod(0o755)
+    assert "sub cannot be looked through" in capsys.readouterr().err
+
+
+def test_a_zarr_folder_is_one_image(folder, capsys):
+    for name in ("plane.zarr", "without suffix"):
+        zarr.save_array(name, np.ones((4, 5), np.uint8))
+    assert _inputs(capsys, "plane.zarr", "without suffix") == ["plane.zarr", "without suffix"]
+    assert _inputs(capsys, "p*.zarr") == ["plane.zarr"]
+
+
+def test_a_runner_that_knows_no_shell_hands_patterns_over(folder):
+    """As the lists of "commands" of other runners do, and cmd.exe."""
+    code, data = answer(command("segment", "echo", folder / "*.tif", "-o", folder.parent / "masks"))
+    assert (code, len(data["outputs"]), data["failed"]) == (0, 4, [])

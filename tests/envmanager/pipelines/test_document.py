@@ -36,8 +36,16 @@ def test_values_are_plain_and_keep_their_type(tmp_path):
     step = pipeline(f"  - {{name: S, module: m, inputs: {inputs}}}\n")
     given = _parse(step, tmp_path).steps[0].inputs
     assert given == {
-        **{"a": 1, "b": 1.5, "c": True, "d": "30", "e": (1, "x"), "f": None, "g": 0.001},
-        **{"h": 16, "i": "yes", "j": 1000},
+        "a": 1,
+        "b": 1.5,
+        "c": True,
+        "d": "30",
+        "e": (1, "x"),
+        "f": None,
+        "g": 0.001,
+        "h": 16,
+        "i": "yes",
+        "j": 1000,
     }
     plain = (int, float, bool, str, tuple, type(None))
     assert all(type(value) in plain for value in given.values())

@@ -76,8 +76,11 @@ def test_what_the_command_line_gives(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = variables.given(Path("in"), Path("out dir"), ["PLATE=7", "EMPTY=", "EQ=a=b"])
     assert found == {
-        **{"PLATE": "7", "EMPTY": "", "EQ": "a=b"},
-        **{"INPUT_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path / "out dir")},
+        "PLATE": "7",
+        "EMPTY": "",
+        "EQ": "a=b",
+        "INPUT_DIR": str(tmp_path / "in"),
+        "OUTPUT_DIR": str(tmp_path / "out dir"),
     }
 
 
