@@ -80,9 +80,9 @@ def _saves(batch: Batch) -> list[dict[str, Any]]:
         if kind == "table":
             steps.append(_save(f"Save {name}", "save_table", f"_table{end}.csv", table=value))
         else:
-            suffix = "_labels" if kind == "labels" else "_result"
+            which, suffix = ("labels", "_labels") if kind == "labels" else ("image", "_result")
             path = f"{suffix}{end}.ome.tif"
-            steps.append(_save(f"Save {name}", "save_tczyx_image", path, image=value))
+            steps.append(_save(f"Save {name}", "save_tczyx_image", path, **{which: value}))
         if kind == "labels":
             steps += _beside(batch, name, value, end)
     return steps

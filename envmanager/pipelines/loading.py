@@ -43,15 +43,11 @@ def check(step: Step, folder: Path, variables: Variables, problems: Problems) ->
     pattern = _pattern(step, variables, problems)
     if not pattern:
         return None
-    files: tuple[Path, ...] = ()
-    try:
-        files = matching.find(pattern, folder)
-        _check_files(step, pattern, files, folder, problems)
-    except OSError as error:
-        problem = f"{error.filename or folder} cannot be read: {error.strerror}."
-        hint = "Check the folder and its permissions."
-        problems.add(step.line_of(_PATH), step.name, problem, hint)
-    return Source("; ".join(pattern), files, matching.base(pattern, folder), selection)
+    with problems.caught(step.line_of(_PATH), step.name):
+        files = _files(step, pattern, folder, problems)
+        base = matching.base(pattern, folder)
+        return Source("; ".join(pattern), files, base, selection)
+    return None
 
 
 def _pattern(step: Step, variables: Variables, problems: Problems) -> tuple[str, ...]:
@@ -69,17 +65,24 @@ def _pattern(step: Step, variables: Variables, problems: Problems) -> tuple[str,
     return tuple(found) if len(found) == len(texts) else ()
 
 
-def _check_files(
-    step: Step, pattern: Sequence[str], files: Sequence[Path], folder: Path, problems: Problems
-) -> None:
+def _files(
+    step: Step, pattern: Sequence[str], folder: Path, problems: Problems
+) -> tuple[Path, ...]:
     line = step.line_of(_PATH)
-    for one in pattern:
-        if not (files if len(pattern) == 1 else matching.find(one, folder)):
-            hint = matching.contents(matching.base(one, folder))
-            problems.add(line, step.name, f"nothing matches {one!r}.", hint)
+    try:
+        files = matching.find(pattern, folder)
+        for one in pattern:
+            if not (files if len(pattern) == 1 else matching.find(one, folder)):
+                hint = matching.contents(matching.base(one, folder))
+                problems.add(line, step.name, f"nothing matches {one!r}.", hint)
+    except OSError as error:
+        problem = f"{error.filename or folder} cannot be read: {error.strerror}."
+        problems.add(line, step.name, problem, "Check the folder and its permissions.")
+        return ()
     if strange := [path for path in files if not matching.is_image(path)]:
         hint = f"Known: {', '.join(sorted(matching.IMAGES))}."
         problems.add(line, step.name, f"{strange[0].name} is of no known image format.", hint)
+    return files
 
 
 def _selection(step: Step, variables: Variables, problems: Problems) -> dict[str, Places]:

@@ -36,10 +36,22 @@ Pattern = str | Sequence[str]
 
 
 def absolute(text: str, folder: Path) -> str:
-    """Return a path of a pipeline: relative ones are relative to `folder`, any slash is one."""
+    """Return a path of a pipeline: relative ones are relative to `folder`, any slash is one.
+
+    Raises
+    ------
+    BadInput
+        It begins with a drive, and this system has none.
+    """
     plain = text.strip().replace("\\", "/")
-    is_full = plain.startswith("/") or bool(ntpath.splitdrive(plain)[0])
-    return os.path.normpath(plain if is_full else f"{folder.absolute().as_posix()}/{plain}")
+    if not ntpath.splitdrive(plain)[0] or plain.startswith("/"):
+        return os.path.normpath(folder.absolute() / plain)
+    if not Path(plain).is_absolute():
+        raise BadInput(
+            f"{text.strip()!r} is no full path on this computer.",
+            "Use %INPUT_DIR% and %OUTPUT_DIR%, so that the pipeline runs on any computer.",
+        )
+    return os.path.normpath(plain)
 
 
 def find(pattern: Pattern, base_dir: Path) -> tuple[Path, ...]:
@@ -63,6 +75,8 @@ def find(pattern: Pattern, base_dir: Path) -> tuple[Path, ...]:
     ------
     OSError
         A folder cannot be read.
+    BadInput
+        A path of another system.
     """
     found: dict[str, Path] = {}
     for one in _all(pattern):

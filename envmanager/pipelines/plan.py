@@ -177,9 +177,10 @@ class _Checker:
         document = self._document
         for number, step in enumerate(document.steps):
             if step.enabled:
-                outputs = self._step(number, step)
-                self._kinds |= {(number, name): kind for name, kind in outputs.items()}
-                self._named[number] = Named(step.name, tuple(outputs))
+                kinds = self._step(number, step)
+                self._kinds |= {(number, name): kind for name, kind in (kinds or {}).items()}
+                outputs = step.outputs if kinds is None else tuple(kinds)
+                self._named[number] = Named(step.name, outputs)
         self._check_roles()
         if self._loads:
             self._loads[0] = self._check_targets(self._loads[0])
@@ -196,8 +197,11 @@ class _Checker:
             warnings=tuple(self._warnings),
         )
 
-    def _step(self, number: int, step: Step) -> dict[str, str]:
-        """Check a step; return its outputs by the names that the file uses, with their kinds."""
+    def _step(self, number: int, step: Step) -> dict[str, str] | None:
+        """Check a step; return the kinds of its outputs by the names that the file uses.
+
+        None where they are not known, since it is told already what is wrong with the step.
+        """
         if step.module != builtin.MODULE:
             return self._call(number, step)
         if step.loop:
@@ -210,7 +214,7 @@ class _Checker:
         what = f"has no function {step.function!r}" if step.function else "needs a function"
         hint = candidates(step.function, builtin.FUNCTIONS, "Its functions")
         self._problem(step, "function", f"{builtin.MODULE} {what}.", hint)
-        return dict.fromkeys(step.outputs or (), "")
+        return None
 
     def _problem(self, step: Step, key: str, message: str, hint: str = "") -> None:
         self._problems.add(step.line_of(key), step.name, message, hint)
@@ -252,18 +256,18 @@ class _Checker:
 
     # ---- modules --------------------------------------------------------------------------------
 
-    def _call(self, number: int, step: Step) -> dict[str, str]:
-        unknown = dict.fromkeys(step.outputs or (), "")
+    def _call(self, number: int, step: Step) -> dict[str, str] | None:
         if not step.module:  # told already
-            return unknown
+            return None
         name, functions, entry = self._module(step)
         function = step.function or next(iter(functions), "")
         if function not in functions:
             if functions:
                 hint = candidates(function, list(functions), "Its functions")
                 self._problem(step, "function", f"{name} has no function {function!r}.", hint)
-            self._note_references(number, step)
-            return unknown
+            for key in step.inputs:
+                self._reference(number, step, key)
+            return None
         spec = functions[function]
         outputs = self._outputs(step, spec["outputs"])
         kinds = {key: str(output["kind"]) for key, output in spec["outputs"].items()}
@@ -281,6 +285,7 @@ class _Checker:
             loop=step.loop,
         )
         self._check_loop(step, call)
+        self._warn_of_labels(call, spec["inputs"])
         self._calls.append(call)
         return {given: kinds[key] for key, given in outputs.items()}
 
@@ -308,10 +313,6 @@ class _Checker:
         except GA3EnvError:  # that it is not installed is told
             return name, {}, None
 
-    def _note_references(self, number: int, step: Step) -> None:
-        for key in step.inputs:
-            self._reference(number, step, key)
-
     def _inputs(
         self,
         number: int,
@@ -334,11 +335,6 @@ class _Checker:
                     f"{key!r} takes {takes}, and {ref[1]!r} of {self._named[ref[0]].name!r}"
                     f" is {_A[kind]}.",
                     "Use save_table for it." if kind == builtin.TABLE else "Name another output.",
-                )
-            if accepted[name] == _LOOKED_AT and kind == builtin.LABELS:
-                self._warnings.append(
-                    f"{step.name}: {key} takes an image and gets labels: the numbers of the objects"
-                    " are its brightness."
                 )
         return found
 
@@ -460,6 +456,15 @@ class _Checker:
         check_targets(targets, files, load.base, self._problems)
         return replace(load, files=files)
 
+    def _warn_of_labels(self, call: Call, inputs: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, ref in call.inputs.items():
+            is_image = inputs[name].get("kind") != builtin.LABELS
+            if is_image and self._kinds.get(ref) == builtin.LABELS:
+                self._warnings.append(
+                    f"{call.name}: {name} takes an image and gets labels: the numbers of the"
+                    " objects are its brightness."
+                )
+
     def _warn_of_unused(self) -> None:
         for call in self._calls:
             step = self._document.steps[next(iter(call.outputs.values()))[0]]
@@ -472,7 +477,6 @@ class _Checker:
 
 
 _A = {builtin.IMAGE: "an image", builtin.LABELS: "labels", builtin.TABLE: "a table"}
-_LOOKED_AT = (builtin.IMAGE, builtin.LABELS)  # what a module's input of kind image accepts
 
 
 def _loads(step: Step) -> bool:
@@ -484,8 +488,12 @@ def _accepted(inputs: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, .
 
     Labels can be looked at as an image, but an image has no numbers of objects.
     """
-    is_labels = {name: one.get("kind") == builtin.LABELS for name, one in inputs.items()}
-    return {name: (builtin.LABELS,) if is_labels[name] else _LOOKED_AT for name in inputs}
+    return {
+        name: (builtin.LABELS,)
+        if one.get("kind") == builtin.LABELS
+        else (builtin.IMAGE, builtin.LABELS)
+        for name, one in inputs.items()
+    }
 
 
 def _are(count: int) -> str:

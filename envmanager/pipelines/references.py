@@ -20,10 +20,10 @@ FORM = "steps.NAME.outputs.OUTPUT"
 
 @dataclass(frozen=True)
 class Named:
-    """A step that can be referred to: its name and those of its outputs."""
+    """A step that can be referred to: its name and those of its outputs, None if unknown."""
 
     name: str
-    outputs: tuple[str, ...]
+    outputs: tuple[str, ...] | None
     enabled: bool = True
 
 
@@ -48,11 +48,14 @@ def find(text: str, steps: Sequence[Named], at: int) -> tuple[int, str]:
     """
     name, output = _parts(text)
     number = _step(name, steps, at)
-    found = [one for one in steps[number].outputs if _plain(one) == output]
+    outputs = steps[number].outputs
+    if outputs is None:
+        return number, output
+    found = [one for one in outputs if _plain(one) == output]
     if not found:
         raise BadInput(
             f"The step {steps[number].name!r} has no output {output!r}.",
-            candidates(output, steps[number].outputs, "Its outputs"),
+            candidates(output, outputs, "Its outputs"),
         )
     return number, found[0]
 

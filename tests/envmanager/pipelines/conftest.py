@@ -90,6 +90,12 @@ LAB = {
             "outputs": {"table": {"kind": "table"}},
             "parameters": {},
         },
+        "track": {
+            "title": "Track",
+            "inputs": {"image": {"axes": ["zyx"], "kind": "image"}},
+            "outputs": {"labels": {"kind": "labels"}},
+            "parameters": {},
+        },
     },
 }
 

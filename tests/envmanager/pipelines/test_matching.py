@@ -97,6 +97,15 @@ def test_full_paths_and_paths_beside_the_file(folder):
     assert list(matching.find("../Bilder/*.tif", elsewhere)) == wanted
 
 
+@pytest.mark.parametrize("path", ["C:\\data\\*.tif", "C:/data/x.tif", "c:x.tif"])
+def test_a_drive_is_a_full_path_where_there_are_drives(path, folder):
+    if Path(path.replace("\\", "/")).is_absolute():
+        assert Path(matching.absolute(path, folder)).parent == Path("C:/data")
+        return
+    with pytest.raises(BadInput, match="no full path"):
+        matching.find(path, folder)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a right there")
 def test_a_link_that_leads_back_up_is_not_followed(folder):
     (folder / "Sub ü" / "up").symlink_to(folder, target_is_directory=True)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from envmanager.errors import PipelineError
+from envmanager.data.paths import SHIPPED_MODULES
+from envmanager.errors import CatalogError, PipelineError
 from envmanager.modules import catalog
 from envmanager.pipelines import plan
 from envmanager.pipelines.plan import Selection
 from ga3_nodes import home
-from tests.envmanager.conftest import write_module
+from tests.envmanager.conftest import TOML, write_module
 from tests.envmanager.pipelines.conftest import LOAD, REFERENCE, RUN, SAVE, pipeline, step
 from tests.support import publish
 
@@ -139,7 +140,10 @@ def test_the_last_missing_array_may_have_any_name(lab, check):
     measure = step("M", "measure", "lab", masks=LABELS, image=IMAGES)
     table = step("T", "save_table", table="steps.M.outputs.table", path="t.csv")
     made = check(pipeline(LOAD, RUN, measure, table))
-    assert list(made.calls[1].inputs.items()) == [("image", (0, "images")), ("labels", (1, "labels"))]
+    assert list(made.calls[1].inputs.items()) == [
+        ("image", (0, "images")),
+        ("labels", (1, "labels")),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +225,7 @@ def test_what_is_odd_is_a_warning(lab, check):
     ("text", "line", "words"),
     [
         # modules, functions, parameters
-        ((LOAD, RUN.replace("lab", "labb"), SAVE), 8, "Did you mean"),
+        ((LOAD, RUN.replace("lab", "labb"), SAVE), 8, "no module 'labb'"),
         ((LOAD, RUN.replace("lab", "clasic"), SAVE), 8, "Did you mean 'classic'?"),
         ((LOAD, RUN.replace("lab", "ga3_classic_node"), SAVE), 8, "./run install classic"),
         ((LOAD, RUN.replace("lab", "../lab"), SAVE), 8, "no module '../lab'"),
@@ -238,14 +242,22 @@ def test_what_is_odd_is_a_warning(lab, check):
         # arrays
         ((LOAD, RUN.replace(IMAGES, "a.tif"), SAVE), 10, "must be an earlier result"),
         ((LOAD, RUN.replace("image:", "size:"), SAVE), 9, "'image' is missing"),
-        ((LOAD, RUN + f"      other: {IMAGES}\n", SAVE), 11, "Did you mean"),
+        ((LOAD, RUN + f"      other: {IMAGES}\n", SAVE), 11, "no input 'other'"),
         ((LOAD, RUN.replace("Load.out", "Laod.out"), SAVE), 10, "Did you mean 'Load'?"),
         ((LOAD, RUN.replace("Load.out", "Save.out"), SAVE), 10, "comes later"),
         ((RUN, LOAD, SAVE), 6, "comes later"),
-        ((LOAD, RUN, SAVE.replace("labels}", "x}").replace("outputs.labels", "outputs.x")), 14, "Its"),
-        ((LOAD, step("M", "measure", "lab", image=IMAGES, labels=IMAGES), SAVE), 12, "takes labels"),
+        (
+            (LOAD, RUN, SAVE.replace("labels}", "x}").replace("outputs.labels", "outputs.x")),
+            14,
+            "Its",
+        ),
+        (
+            (LOAD, step("M", "measure", "lab", image=IMAGES, labels=IMAGES), SAVE),
+            12,
+            "takes labels",
+        ),
         ((LOAD, RUN + "    outputs: [a, b, c]\n", SAVE), 11, "there are 2"),
-        ((LOAD, RUN + "    loop: [z]\n    function: measure\n", SAVE), 12, "labels"),
+        ((LOAD, RUN + "    loop: z\n    function: track\n", SAVE), 11, "takes zyx"),
         # reading
         ((LOAD.replace("*.tif", "*.nd2"), RUN, SAVE), 6, "2 .tif"),
         ((LOAD.replace("*.tif", "x/*.tif"), RUN, SAVE), 6, "no folder"),
@@ -272,11 +284,23 @@ def test_what_is_odd_is_a_warning(lab, check):
         ((LOAD, RUN, SAVE.replace('tif"', 'tif", compression: zip')), 14, "one of zlib"),
         ((LOAD, RUN, SAVE.replace('tif"', 'tif", compress: zlib')), 14, "mean 'compression'?"),
         ((LOAD, RUN, SAVE.replace('tif"', f'tif", image: {IMAGES}')), 14, "Give one of them"),
-        ((LOAD, RUN, SAVE.replace("labels}", "objects}").replace("s.labels", "s.objects")), 14, "table"),
+        (
+            (LOAD, RUN, SAVE.replace("labels}", "objects}").replace("s.labels", "s.objects")),
+            14,
+            "table",
+        ),
         ((LOAD, RUN, SAVE + "    outputs: [x]\n"), 15, "has no outputs"),
-        ((LOAD, RUN, SAVE.replace("save_tczyx_image", "save_tczyx")), 13, "mean 'save_tczyx_image'"),
+        (
+            (LOAD, RUN, SAVE.replace("save_tczyx_image", "save_tczyx")),
+            13,
+            "mean 'save_tczyx_image'",
+        ),
         ((LOAD, RUN, SAVE.replace("    function: save_tczyx_image\n", "")), 11, "needs a function"),
-        ((LOAD, RUN, SAVE.replace("%OUTPUT_DIR%/masks", "%INPUT_DIR%/%STEM%")), 14, "would replace"),
+        (
+            (LOAD, RUN, SAVE.replace("%OUTPUT_DIR%/masks", "%INPUT_DIR%/%STEM%")),
+            14,
+            "would replace",
+        ),
         ((LOAD, RUN, SAVE, SAVE.replace("name: Save", "name: B")), 18, "the step 'Save'"),
         ((LOAD, RUN, step("O", "save_overlay_png", labels=LABELS, path="o.png")), 14, "'image'"),
         ((LOAD, RUN, step("C", "save_objects_csv", labels=IMAGES, path="o.csv")), 15, "an image"),
@@ -342,3 +366,29 @@ def test_nothing_is_written_and_nothing_is_started(lab, check, tmp_path):
     check(pipeline(LOAD, RUN, SAVE))
     left = [path for path in sorted(tmp_path.rglob("*")) if path not in before]
     assert left == [tmp_path / "pipeline.yaml"]
+
+
+# ---- other names of parameters -------------------------------------------------------------------
+
+
+def test_aliases_reach_the_declaration(tmp_path):
+    toml = TOML.replace('label = "Threshold"', 'label = "Threshold"\naliases = ["level", "cut"]')
+    module = catalog.load(write_module(tmp_path / "tiny", "", toml=toml))
+    assert module.functions["segment"]["parameters"]["threshold"]["aliases"] == ["level", "cut"]
+
+
+@pytest.mark.parametrize("name", ["cellpose", "cellpose_sam"])
+def test_model_type_is_the_model_of_cellpose(name):
+    functions = catalog.load(SHIPPED_MODULES / name).functions
+    assert functions["segment"]["parameters"]["model"]["aliases"] == ["model_type"]
+
+
+@pytest.mark.parametrize(
+    "aliases",
+    ["'level'", "[]", "[5]", "['two words']", "['threshold']", "['image']", "['axes']"]
+    + ["['progress']", "['a', 'a']"],
+)
+def test_an_alias_is_a_name_of_its_own(tmp_path, aliases):
+    toml = TOML.replace('label = "Threshold"', f'label = "Threshold"\naliases = {aliases}')
+    with pytest.raises(CatalogError, match=r"functions\.segment\.parameters\.threshold\.aliases"):
+        catalog.load(write_module(tmp_path / "tiny", "", toml=toml))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -355,3 +356,38 @@ def test_the_memory_does_not_grow_with_the_series(imaging):
     assert exit_code == "0"
     assert imaging.mask("long_found.tif").shape == (60, 1024, 1024)
     assert int(peak) < 190_000  # KB; without the series about 100,000
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="there is no unshare")
+def test_a_full_disk_stops_the_run_and_what_is_done_stays(imaging):
+    """The output folder is a real volume of 2 MB, in a mount namespace of its own."""
+    for number in range(9):
+        noise = np.random.default_rng(number).integers(101, 60000, (400, 500)).astype(np.uint16)
+        tifffile.imwrite(imaging.images / f"{number}.tif", noise)
+    imaging.plan(STACK.format(function="double", selection="", loop=""))  # 0.8 MB each, or so
+    kept = imaging.images.parent / "kept"
+    imaging.results.mkdir()
+    command = [
+        sys.executable,
+        "-m",
+        "envmanager",
+        "pipeline",
+        imaging.images.parent / "pipeline.yaml",
+    ]
+    command += ["--input-dir", imaging.images, "--output-dir", imaging.results, "--json"]
+    script = """mount -t tmpfs -o size=2m none "$1" || exit 99
+        out="$1"; kept="$2"; shift 2; "$@"; code=$?; cp -r "$out" "$kept"; exit $code"""
+    words = ["unshare", "-rm", "sh", "-c", script, "sh", imaging.results, kept]
+    done = subprocess.run(
+        [*words, *command], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    if done.returncode == 99:
+        pytest.skip("nothing can be mounted here")
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["error"]["code"] == "disk_full"
+    whole = sorted(kept.glob("*.tif"))
+    assert 1 <= len(whole) < 9
+    for path in whole:
+        source = tifffile.imread(imaging.images / f"{path.name[0]}.tif")
+        np.testing.assert_array_equal(tifffile.imread(path), source.astype(np.float32) * 2)
+    assert [path for path in kept.rglob("*") if ".tmp" in path.name] == []
