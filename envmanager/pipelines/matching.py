@@ -314,14 +314,9 @@ def _leaves(inner: str) -> bool:
     return ".." in path.parts or bool(path.anchor)
 
 
-def compared(path: Path | str) -> str:
+def compared(path: str) -> str:
     """Return a path as two are compared: on some systems case and the form of é do not count."""
     return _plain(os.path.normpath(path))
-
-
-def real(path: Path) -> str:
-    """Return where a file lies behind links of its folder, as `compared`."""
-    return compared(Path(os.path.realpath(path.parent)) / path.name)
 
 
 def contents(folder: Path) -> str:

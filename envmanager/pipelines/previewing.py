@@ -75,7 +75,7 @@ def _look(plan: Plan, job: Job, state: str) -> Preview:
     }
     parts = [f"{n} {what}s" for what, n in counts.items() if n > 1]
     shape = ", ".join([*parts, f"{series.width} x {series.height}"])
-    single = len(plan.load.files) == 1
+    single = len(plan.load.files) == 1 and len(cut.positions) == 1
     stems = [
         matching.with_position(job.stem, p, len(cut.positions)) for p in range(len(cut.positions))
     ]

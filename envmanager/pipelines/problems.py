@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,6 +19,12 @@ class Problem:
     step: str
     message: str
     hint: str = ""
+
+    @property
+    def as_text(self) -> str:
+        """All of it in one line."""
+        place = f"line {self.line}" + (f", step {self.step!r}" if self.step else "")
+        return " ".join(filter(None, (f"{place}: {self.message}", self.hint)))
 
 
 class Problems:
@@ -58,11 +64,14 @@ class Problems:
         found = sorted(self._found, key=lambda problem: problem.line)
         first, others = found[0], len(found) - 1
         more = f" ({others} more problem{'s' * (others > 1)})" if others else ""
-        place = f", step {first.step!r}" if first.step else ""
         raise PipelineError(
-            f"{path.name}, line {first.line}{place}: {first.message}{more}",
+            f"{path.name}, {replace(first, hint='').as_text}{more}",
             first.hint,
-            details={"file": str(path), "problems": [asdict(problem) for problem in found]},
+            details={
+                "file": str(path),
+                "problems": [asdict(problem) for problem in found],
+                "log_tail": "\n".join(problem.as_text for problem in found[1:]),
+            },
         )
 
 

@@ -16,15 +16,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
 from envmanager.data import files, fulldisk
 from envmanager.environments.generations import read_manifest, sha256
 from envmanager.errors import ImageError, ModuleInUse
-from envmanager.pipelines.plan import Call, Load, Plan
 from ga3_nodes import __version__, home, locks, weights
+
+if TYPE_CHECKING:
+    from envmanager.pipelines.plan import Call, Load, Plan
 
 RUNS = "runs"
 SCHEMA = 1
@@ -168,6 +170,13 @@ def finished(root: Path) -> dict[str, ImageRecord]:
                 if record.state == "done" and record.key:
                     found[record.key] = record
     return found
+
+
+def written(root: Path) -> set[str]:
+    """Return the paths of all files that runs with this output folder have saved."""
+    lines = (line for path in (root / RUNS).glob(f"*/{_IMAGES}") for line in _lines(path))
+    found = (one for line in lines for one in line.get("outputs") or [])
+    return {one["path"] for one in found if isinstance(one, dict) and "path" in one}
 
 
 def is_whole(record: ImageRecord) -> bool:

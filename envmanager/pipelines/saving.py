@@ -67,8 +67,9 @@ class Saving:
     def _keeper(self, save: Save, frame: Frame) -> _Keeper:
         job = frame.job
         assert job.cut is not None
-        stem = matching.with_position(job.stem, frame.p, len(job.cut.positions))
-        path = matching.output_path(save.path, stem, self._single)
+        count = len(job.cut.positions)
+        stem = matching.with_position(job.stem, frame.p, count)
+        path = matching.output_path(save.path, stem, self._single and count == 1)
         kinds = {name: ref in self._labels for name, ref in save.inputs.items()}
         return _KEEPERS[save.function](save, path, kinds)
 

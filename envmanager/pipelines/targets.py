@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from envmanager.errors import GA3EnvError
-from envmanager.pipelines import matching
+from envmanager.errors import BadInput, GA3EnvError
+from envmanager.pipelines import matching, records
 from envmanager.pipelines.document import Step
 from envmanager.pipelines.problems import Problems
 
@@ -25,45 +26,62 @@ def without_outputs(
 ) -> tuple[Path, ...]:
     """Leave out the files in a folder of outputs that lies below the folder of the images.
 
-    So ``%INPUT_DIR%/**/*.tif`` does not find what an earlier run has saved to ``%INPUT_DIR%/out``.
+    So ``%INPUT_DIR%/**/*.tif`` does not find what an earlier run has saved to ``%INPUT_DIR%/out``,
+    and ``%INPUT_DIR%/*.tif`` not what one has saved beside the images.
     """
     folders = {matching.output_folder(target.template) for target in targets}
     inner = [folder for folder in folders if folder != base and folder.is_relative_to(base)]
-    left = (path for path in files if not any(path.is_relative_to(one) for one in inner))
+    saved = {path for folder in folders for path in records.written(folder)}
+    left = (
+        path
+        for path in files
+        if str(path) not in saved and not any(path.is_relative_to(one) for one in inner)
+    )
     return tuple(left) or tuple(files)
 
 
 def check(targets: Sequence[Target], files: Sequence[Path], base: Path, problems: Problems) -> None:
     """Note which steps would write over an image or over another output: one example each."""
     stems = matching.stems(files, base)
-    images = {matching.real(path) for path in files}
-    taken: dict[str, tuple[Target, Path]] = {}
+    places = _Places(files)
     for target in targets:
         for image in files:
             try:
                 path = matching.output_path(target.template, stems[image], len(files) == 1)
+                places.take(target, image, path)
             except GA3EnvError as error:
-                message, hint = error.message, error.hint
-            else:
-                message, hint = _conflict(target, path, images, taken)
-                taken.setdefault(matching.real(path), (target, image))
-            if message:
-                problems.add(target.step.line_of("inputs.path"), target.step.name, message, hint)
+                line = target.step.line_of("inputs.path")
+                problems.add(line, target.step.name, error.message, error.hint)
                 break
 
 
-def _conflict(
-    target: Target, path: Path, images: set[str], taken: dict[str, tuple[Target, Path]]
-) -> tuple[str, str]:
-    """Return what is wrong with an output and what to do about it; empty where nothing is."""
-    place = matching.real(path)
-    if place in images or any(matching.compared(folder) in images for folder in path.parents):
-        return (
-            f"{path} would replace an image that is read.",
-            "Save to another folder, or let the pattern not match what is saved.",
-        )
-    if place not in taken:
-        return "", ""
-    other, image = taken[place]
-    by = f"the step {other.step.name!r}" if other is not target else f"another image, {image.name},"
-    return f"{path} is also what {by} saves to.", "Give another name."
+class _Places:
+    """The places of all images and outputs, behind links, whatever the case of their names."""
+
+    def __init__(self, images: Sequence[Path]) -> None:
+        self._folders: dict[Path, str] = {}  # a share may need long to tell what a link is
+        self._images = {self._place(path) for path in images}
+        self._inside = {self._place(path) for path in images if path.suffix.lower() == ".zarr"}
+        self._taken: dict[str, tuple[Target, Path]] = {}
+
+    def _place(self, path: Path) -> str:
+        folder = path.parent
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return matching.compared(f"{self._folders[folder]}{os.sep}{path.name}")
+
+    def take(self, target: Target, image: Path, path: Path) -> None:
+        """Note an output; refuse it where its place is taken."""
+        place = self._place(path)
+        if place in self._images or (
+            self._inside and any(self._place(folder) in self._inside for folder in path.parents)
+        ):
+            raise BadInput(
+                f"{path} would replace an image that is read.",
+                "Save to another folder, or let the pattern not match what is saved.",
+            )
+        if place in self._taken:
+            other, by = self._taken[place]
+            same = f"another image, {by.name}," if other is target else f"step {other.step.name!r}"
+            raise BadInput(f"{path} is also what {same} saves to.", "Give another name.")
+        self._taken[place] = target, image

@@ -157,7 +157,11 @@ def _stems(*names):
         (["a.tif", "a.png", "b.tif"], ["a_tif", "a_png", "b"]),
         (["a.tif", "A.png"], ["a_tif", "A_png"]),
         (["a.tif", "a.png", "a_tif.nd2"], ["a_tif_2", "a_png", "a_tif"]),
-        (["a.tif", "A.TIF"], ["a_tif", "A_TIF_2"]),
+        pytest.param(
+            ["a.tif", "A.TIF"],
+            ["a_tif", "A_TIF_2"],
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="one file there"),
+        ),
         (["a.tif", "a.ome.tif"], ["a_tif", "a_ome_tif"]),
         (["sub/a.tif", "a.tif", "sub/deep/b.tif"], ["sub/a", "a", "sub/deep/b"]),
         (["a.tif", "a_p01.tif"], ["a", "a_p01_tif"]),

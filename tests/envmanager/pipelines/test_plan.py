@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -301,7 +302,7 @@ def test_what_is_odd_is_a_warning(lab, check):
             14,
             "would replace",
         ),
-        ((LOAD, RUN, SAVE, SAVE.replace("name: Save", "name: B")), 18, "the step 'Save'"),
+        ((LOAD, RUN, SAVE, SAVE.replace("name: Save", "name: B")), 18, "what step 'Save'"),
         ((LOAD, RUN, step("O", "save_overlay_png", labels=LABELS, path="o.png")), 14, "'image'"),
         ((LOAD, RUN, step("C", "save_objects_csv", labels=IMAGES, path="o.csv")), 15, "an image"),
         # the whole
@@ -352,7 +353,22 @@ def test_outputs_of_different_images_that_meet_are_told(lab, problems, images):
     first = SAVE.replace("masks", "x_m")  # a2 -> a2_x_m.tif
     second = SAVE.replace("masks", "m").replace("name: Save", "name: B")  # a2_x -> a2_x_m.tif
     (told,) = problems(pipeline(LOAD, RUN, first, second))
-    assert "a2_x_m.tif is also what the step 'Save' saves to" in told["message"]
+    assert "a2_x_m.tif is also what step 'Save' saves to" in told["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a right there")
+def test_an_image_is_found_behind_a_link(lab, problems, images, tmp_path):
+    (tmp_path / "link").symlink_to(images, target_is_directory=True)
+    save = SAVE.replace("%OUTPUT_DIR%/masks", "link/%STEM%")
+    (told,) = problems(pipeline(LOAD, RUN, save))
+    assert "would replace an image" in told["message"]
+
+
+def test_nothing_is_written_into_an_image_that_is_a_folder(lab, problems, images):
+    (images / "a.zarr").mkdir()
+    save = SAVE.replace("%OUTPUT_DIR%", "%INPUT_DIR%/a.zarr/x")
+    (told,) = problems(pipeline(LOAD.replace("*.tif", "*.*"), RUN, save))
+    assert "would replace an image" in told["message"]
 
 
 def test_a_damaged_data_folder_is_a_problem_of_the_step(lab, problems):
@@ -385,8 +401,9 @@ def test_model_type_is_the_model_of_cellpose(name):
 
 @pytest.mark.parametrize(
     "aliases",
-    ["'level'", "[]", "[5]", "['two words']", "['threshold']", "['image']", "['axes']"]
-    + ["['progress']", "['a', 'a']"],
+    "'level'|[]|[5]|['two words']|['threshold']|['image']|['axes']|['progress']|['a', 'a']".split(
+        "|"
+    ),
 )
 def test_an_alias_is_a_name_of_its_own(tmp_path, aliases):
     toml = TOML.replace('label = "Threshold"', f'label = "Threshold"\naliases = {aliases}')

@@ -246,6 +246,19 @@ def test_each_position_has_files_of_its_own(imaging):
     done = imaging.run(STACK.format(function="segment", selection="", loop=""))
     assert done.images == 1
     assert [imaging.mask(f"plate_p0{n}_found.tif").max() for n in (1, 2)] == [200, 300]
+    imaging.run()  # without %STEM% in the name
+    assert [imaging.mask(f"plate_p0{n}_masks.tif").max() for n in (1, 2)] == [200, 300]
+
+
+def test_what_is_saved_beside_the_images_is_no_image_of_the_next_run(imaging):
+    imaging.results = imaging.images
+    for name in "ab":
+        imaging.add(f"{name}.tif", 200)
+    assert imaging.run().done == 2
+    assert imaging.run().skipped == 2
+    imaging.add("c.tif", 200)
+    again = imaging.run()
+    assert (again.done, again.skipped) == (1, 2)
 
 
 def test_steps_that_build_on_each_other(imaging):
