@@ -22,6 +22,7 @@ from PySide6.QtWidgets import QAbstractButton
 
 from app.application import Application
 from app.background import RUNS
+from app.pages.batch.images_panel import RESULTS
 from app.slow_index import SlowIndex, write_module
 from app.window import ABOUT
 from envmanager.data import settings
@@ -52,6 +53,7 @@ class Photographer:
         self._first_run()
         self._working()
         self._try_it()
+        self._batch()
         self._others()
         self._dark()
         self._app.shut_down()
@@ -114,6 +116,24 @@ class Photographer:
         self._until(self._is_idle)
         self._take("try-result")
 
+    def _batch(self) -> None:
+        """Run a folder of images, one of which is damaged."""
+        self._window.messages.hide()
+        folder = _cut(data_folder().root / "Plate 7")
+        self._window.show_page("batch", module="classic", folder=folder)
+        page: Any = self._window._pages["batch"]
+        rows = page.panel.images
+        self._until(lambda: bool(rows.rows) and all(row.text for row in rows.rows))
+        self._take("batch-images")
+        page.run()
+        self._until(lambda: len(page.panel.grid.results.results) > 2)
+        self._take("batch-running")
+        self._until(self._is_idle)
+        self._until(lambda: page.panel.grid.is_complete)
+        self._take("batch-failed")
+        page.panel.show_tab(RESULTS)
+        self._take("batch")
+
     def _others(self) -> None:
         self._window.messages.hide()
         self._window.show_page("nodes", module="classic")
@@ -132,6 +152,8 @@ class Photographer:
         self._take("modules-dark")
         self._window.show_page("try")
         self._take("try-dark")
+        self._window.show_page("batch")
+        self._take("batch-dark")
         self._window.show_page("system")
         self._take("system-dark")
 
@@ -184,6 +206,24 @@ class Photographer:
         path = self._folder / f"{name}.png"
         self._window.grab().save(str(path))
         print(path, flush=True)
+
+
+def _cut(folder: Path) -> Path:
+    """Make a folder of images: pieces of a sample, and a file that is none."""
+    import tifffile
+
+    from envmanager import samples
+
+    folder.mkdir()
+    nuclei = tifffile.imread(samples.path(data_folder(), samples.NUCLEI.name))
+    told = {"axes": "CYX", "Channel": {"Name": ["Nuclei", "Cells"]}}
+    corners = [(y, x) for y in range(0, 512, 128) for x in range(0, 512, 128)]
+    for number, (y, x) in enumerate(corners, 1):
+        piece = nuclei[:, y : y + 512, x : x + 512]
+        path = folder / f"well {number:02d}.ome.tif"
+        tifffile.imwrite(path, piece, ome=True, photometric="minisblack", metadata=told)
+    (folder / "well 17.ome.tif").write_bytes(b"")
+    return folder
 
 
 def main(arguments: list[str]) -> int:

@@ -59,12 +59,14 @@ class Entry:
 PAGES = (
     Entry("modules", "Modules", "modules", ("app.pages.modules", "ModulesPage")),
     Entry("try", "Try it", "try", ("app.pages.try_it", "TryPage")),
+    Entry("batch", "Batch", "batch", ("app.pages.batch", "BatchPage")),
     Entry("nodes", "GA3 nodes", "node", ("app.pages.nodes", "NodesPage")),
     Entry("system", "System", "system", ("app.pages.system", "SystemPage")),
     Entry("settings", "Settings", "settings", ("app.pages.settings", "SettingsPage")),
 )
 ABOUT = Entry("about", "About", "info", ("app.pages.about", "AboutPage"))
 _IMAGES = (".tif", ".tiff", ".nd2", ".png", ".jpg", ".jpeg")
+_PIPELINES = (".yaml", ".yml", ".ga3pipeline")
 
 
 class MainWindow(QMainWindow):
@@ -190,18 +192,24 @@ class MainWindow(QMainWindow):
     # ---- what is dropped, painted and closed ----------------------------------------------------
 
     def open_path(self, path: Path) -> bool:
-        """Open an image on Try it, or offer to add a module's folder; False for anything else."""
+        """Open an image on Try it, a pipeline on Batch, or offer to add a module's folder.
+
+        False for anything else.
+        """
         if path.suffix.lower() in _IMAGES:
             self.show_page("try", image=path)
         elif path.is_dir():
             self.show_page("modules", add=path)
+        elif path.suffix.lower() in _PIPELINES:
+            self.show_page("batch", pipeline=path)
         else:
             return False
         return True
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take images and folders."""
-        if any(path.suffix.lower() in _IMAGES or path.is_dir() for path in _dropped(event)):
+        """Take images, pipelines and folders."""
+        known = (*_IMAGES, *_PIPELINES)
+        if any(path.suffix.lower() in known or path.is_dir() for path in _dropped(event)):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802

@@ -56,5 +56,17 @@ def _bytes(progress: Progress) -> str:
 
 
 def _items(items: Items) -> str:
-    text = f"{int(items.done)} of {items.total}" if items.total > 1 else ""
-    return "   ".join(filter(None, (text, items.text)))
+    several = items.total > 1
+    parts = [f"{int(items.done)} of {items.total}" if several else ""]
+    if items.per_s and several:
+        parts.append(_rate(items.per_s))
+    if items.remaining_s is not None and several:
+        parts.append(f"{duration(items.remaining_s)} left")
+    return "   ".join(filter(None, (*parts, items.text)))
+
+
+def _rate(per_s: float) -> str:
+    """Say how many things a second, or a minute, are done."""
+    if per_s >= 1:
+        return f"{per_s:.1f} per second" if per_s < 10 else f"{per_s:.0f} per second"
+    return f"{60 * per_s:.1f} per minute"

@@ -155,7 +155,8 @@ def figures(progress: events.Progress | events.Items) -> str:
     if isinstance(progress, events.Items):
         parts = [f"{int(progress.done)} of {progress.total}", progress.text]
         if progress.per_s:
-            parts.append(f"{progress.per_s:.2g} per second")
+            digits = ".0f" if progress.per_s >= 10 else ".2g"
+            parts.append(f"{progress.per_s:{digits}} per second")
         if progress.remaining_s is not None and progress.done < progress.total:
             parts.append(f"{duration(progress.remaining_s)} left")
         return ", ".join(filter(None, parts))
@@ -219,6 +220,14 @@ def print_line(text: str = "") -> None:
     """Print one line on stdout."""
     with writing():
         _stdout().print(Text(text))
+
+
+def ask(question: str) -> bool | None:
+    """Ask in the terminal; None where nobody can answer. Only a clear yes is one."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+        return None
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _stdout() -> Console:

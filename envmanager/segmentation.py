@@ -305,11 +305,18 @@ def parse_parameters(texts: Sequence[str], declared: params.Declarations) -> dic
     return values
 
 
-def output_paths(inputs: Sequence[Path], output: Path | str) -> list[Path]:
+def output_paths(
+    inputs: Sequence[Path], output: Path | str, stems: Sequence[str] = ()
+) -> list[Path]:
     """Return the mask file of each input: `output` itself, or files in it where it is a folder.
 
     A folder is one that exists, a text that ends with a separator, and a new name without suffix:
     a mask's format is told by its suffix.
+
+    Parameters
+    ----------
+    stems : sequence of str
+        How the files in a folder begin; by default as the images do.
 
     Raises
     ------
@@ -322,7 +329,8 @@ def output_paths(inputs: Sequence[Path], output: Path | str) -> list[Path]:
             raise UsageError(f"{len(inputs)} images cannot go to one file.", "Give a folder to -o.")
         paths = [place]
     else:
-        paths = [place / f"{path.stem}_labels.tif" for path in inputs]
+        named = stems or [path.stem for path in inputs]
+        paths = [place / f"{stem}_labels.tif" for stem in named]
     if len(set(paths)) < len(paths):
         raise UsageError("Two of the images have the same name.", "Segment them separately.")
     for path in paths:

@@ -25,3 +25,15 @@ def scrolled(layout: QLayout) -> QScrollArea:
     area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
     area.setWidget(inside)
     return area
+
+
+def always_keep_room(area: QScrollArea) -> None:
+    """Keep the panels as wide with a scroll bar as without: it is always there, but not in sight.
+
+    One that comes and goes changes how texts wrap, hence their height, hence whether it is needed:
+    without end where both answers are no.
+    """
+    area.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+    bar = area.verticalScrollBar()
+    bar.setStyleSheet("QScrollBar::handle:disabled { background: transparent; }")
+    bar.rangeChanged.connect(lambda first, last: bar.setEnabled(last > first))

@@ -65,7 +65,7 @@ def segment_command(options: argparse.Namespace) -> Outcome:
     parameters = _parameters(options, spec["parameters"])
     wanted = exporting.Wanted(options.csv, options.rois, options.overlay)
     images = _found(options.image)
-    outputs = segmentation.output_paths(images, options.output)
+    outputs = segmentation.output_paths(images, options.output, _stems(images))
     rows: list[dict[str, Any]] = []
     failed: list[segmentation.Failed] = []
     reasons: dict[str, list[str]] = {}  # what is wrong with many images is said once
@@ -150,6 +150,18 @@ def _matches(word: str) -> list[Path]:
     return [
         path.relative_to(here) if inside and path.is_relative_to(here) else path for path in found
     ]
+
+
+def _stems(images: Sequence[Path]) -> list[str]:
+    """Return how the masks are called where images of several folders have the same name."""
+    from envmanager.pipelines import matching
+
+    known = [path.absolute() for path in images]
+    if len({path.stem.lower() for path in known}) == len({*known}):
+        return []
+    above = Path(os.path.commonpath([path.parent for path in known]))
+    stems = matching.stems(known, above)
+    return [stems[path] for path in known]
 
 
 def _row(done: segmentation.Segmented) -> dict[str, Any]:

@@ -101,7 +101,8 @@ def _planned(options: argparse.Namespace) -> tuple[Plan, Path]:
 
     given = variables.given(options.input_dir, options.output_dir, options.set)
     checked = plan.check(document.load(options.file), given, data_folder())
-    return checked, options.output_dir or plan.output_folder(checked)
+    root = options.output_dir or plan.output_folder(checked)
+    return checked, root.absolute()
 
 
 def _dry_run(plan: Plan, root: Path, *, force: bool) -> Outcome:

@@ -74,6 +74,11 @@ def _connected(distributed: Any, address: str) -> Client:
         ) from error
 
 
+def _light(plan: Plan) -> Plan:
+    """Return a plan for the tasks, of which each names its own image: not with all other names."""
+    return replace(plan, load=replace(plan.load, files=plan.load.files[:2]))
+
+
 class _Cluster:
     """The tasks of one run on a cluster."""
 
@@ -86,7 +91,7 @@ class _Cluster:
         """Give the record of each image as it is done, in any order."""
         facts = [records.call_facts(call) for call in self._plan.calls]
         run, by_key = uuid.uuid4().hex[:8], {}
-        plan = self._client.scatter(self._plan, broadcast=True, hash=False)
+        plan = _light(self._plan)
         futures = []
         for number, task in enumerate(wanted):
             name = f"ga3-{run}-{number}"
@@ -141,10 +146,13 @@ def _record(future: Future, task: Task) -> ImageRecord:
 def _told(error: Exception) -> GA3EnvError:
     if isinstance(error, GA3EnvError):
         return error
-    if isinstance(error, ModuleNotFoundError):
-        hint = "Put this app's folder into PYTHONPATH of the cluster's workers, and install "
-        hint += "requirements-dask.lock there."
-        return GA3EnvError(f"A worker of the cluster lacks {error.name}.", hint, code="cluster")
+    if isinstance(error, ModuleNotFoundError) or "deserializ" in str(error).lower():
+        return GA3EnvError(
+            f"The cluster lacks this app, or a package of it ({error}).",
+            "Put this app's folder into PYTHONPATH of the scheduler and of all workers, and "
+            "install requirements-dask.lock there.",
+            code="cluster_lacks_app",
+        )
     message = f"The cluster could not do it ({type(error).__name__}: {error})."
     return GA3EnvError(message, "Look into the log of the cluster's workers.", code="cluster")
 

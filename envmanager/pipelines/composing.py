@@ -56,7 +56,7 @@ def _load(batch: Batch) -> dict[str, Any]:
         "name": "Load images",
         "module": "bioimage_pipeline_utils",
         "function": "load_tczyx_image",
-        "inputs": {"path": f"%INPUT_DIR%/{batch.pattern}", **batch.selection},
+        "inputs": {"path": f"%INPUT_DIR%/{_plain(batch.pattern)}", **batch.selection},
         "outputs": [{"name": "images"}],
     }
 
@@ -66,9 +66,17 @@ def _call(batch: Batch) -> dict[str, Any]:
         "name": "Run module",
         "module": batch.module,
         "function": batch.function,
-        "inputs": {batch.input_name: "steps.Load images.outputs.images", **batch.parameters},
+        "inputs": {
+            batch.input_name: "steps.Load images.outputs.images",
+            **{name: _plain(value) for name, value in batch.parameters.items()},
+        },
         "outputs": [{"name": name} for name in batch.outputs],
     }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value in which nothing is taken for a variable."""
+    return value.replace("%", "%%") if isinstance(value, str) else value
 
 
 def _saves(batch: Batch) -> list[dict[str, Any]]:

@@ -188,8 +188,9 @@ def _places(
     for one in wanted:
         place = names.index(one) + 1 if one in names else one
         if not isinstance(place, int) or not 1 <= place <= count:
-            known = f"1 to {count}" + (f" ({', '.join(filter(None, names))})" if any(names) else "")
-            raise BadInput(f"{series.path.name} has no {what} {one}.", f"There is {known}.")
+            known = f"{count} {what}{'s' * (count > 1)}"
+            known += f" ({', '.join(filter(None, names))})" if any(names) else ""
+            raise BadInput(f"{series.path.name} has no {what} {one}.", f"It has {known}.")
         found.append(place - 1)
     return found
 
@@ -243,13 +244,18 @@ def parts(call: Call, frame: Frame) -> Iterator[Part]:
     first: np.ndarray = next(iter(values.values()))
     axes = order(call, first.shape[0] > 1, max(v.shape[3] for v in values.values()) > 1)
     channels = max(1 if "c" in axes else v.shape[3] for v in values.values())
-    for z in [None] if "z" in axes else range(first.shape[0]):
-        for c in [None] if "c" in axes else range(channels):
+    for z in _each(1 if "z" in axes else first.shape[0]):
+        for c in _each(1 if "c" in axes else channels):
             given = {name: _given(value, z, c) for name, value in values.items()}
             inputs = {name: pixels for name, (pixels, _) in given.items()}
             orders = {name: found for name, (_, found) in given.items()}
             _check_orders(call, orders)
             yield Part(client.Inputs(inputs, orders), z, c)
+
+
+def _each(count: int) -> Iterable[int | None]:
+    """Return the places of an axis that is looped; None stands for what has one place only."""
+    return range(count) if count > 1 else [None]
 
 
 def _given(value: np.ndarray, z: int | None, c: int | None) -> tuple[np.ndarray, str]:
@@ -301,7 +307,7 @@ def _table(done: Sequence[tuple[Part, client.Result]], name: str) -> dict[str, l
     for part, result in done:
         table = result[name]
         rows = len(next(iter(table.values()), []))
-        places = {"z": part.z, "channel": part.c if len({p.c for p, _ in done}) > 1 else None}
+        places = {"z": part.z, "channel": part.c}
         told = {key: [place + 1] * rows for key, place in places.items() if place is not None}
         for key, column in (told | dict(table)).items():
             whole.setdefault(key, []).extend(column)

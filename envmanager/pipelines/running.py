@@ -43,7 +43,8 @@ Work = Callable[[Plan, list[Task], Part, CancelToken], Generator[ImageRecord, No
 class Summary:
     """How a run ended.
 
-    `inside_s` is the time that the modules computed, `seconds` all of it.
+    `inside_s` is the time that the modules computed, `seconds` all of it; `objects` are those of
+    the skipped images too.
     """
 
     images: int
@@ -102,7 +103,7 @@ def run(
     Parameters
     ----------
     root : Path
-        The output folder: the run folder lies in its ``runs``.
+        The output folder, absolute: the run folder lies in its ``runs``.
     force : bool
         Do all images again.
     told : callable
@@ -167,8 +168,11 @@ class _Following:
         found = before.get(task.key)
         if found is None or not task.key or not records.is_whole(found):
             return False
+        record = ImageRecord(**{**vars(found), "state": "skipped"})
+        self._folder.add(record)
         self._skipped += 1
-        self._told(ImageRecord(**{**vars(found), "state": "skipped"}))
+        self._objects += record.objects
+        self._told(record)
         return True
 
     def add(self, record: ImageRecord) -> None:

@@ -375,3 +375,13 @@ def test_a_runner_that_knows_no_shell_hands_patterns_over(folder):
     """As the lists of "commands" of other runners do, and cmd.exe."""
     code, data = answer(command("segment", "echo", folder / "*.tif", "-o", folder.parent / "masks"))
     assert (code, len(data["outputs"]), data["failed"]) == (0, 4, [])
+
+
+def test_images_of_the_same_name_in_several_folders_keep_their_folders(folder, capsys):
+    for name in ("one", "two"):
+        place = folder / "plates" / name
+        place.mkdir(parents=True)
+        tifffile.imwrite(place / "a.tif", np.zeros((4, 5), np.uint16))
+    _inputs(capsys, "plates/**/*.tif", output="masks")
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.glob("masks/**/*.tif"))
+    assert found == ["masks/one/a_labels.tif", "masks/two/a_labels.tif"]

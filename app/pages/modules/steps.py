@@ -40,6 +40,13 @@ _ALL = (
     *(INSTALL, UPDATE, VERIFY, REPAIR, ROLLBACK, SELFTEST, WEIGHTS, TRY, NODE),
     *(FOLDER, LOG, REMOVE, KEEP, SOURCE, LOCK),
 )
+# What mends an error of a run, by its code.
+MENDING = {
+    "not_installed": INSTALL,
+    "weights_missing": GET_WEIGHTS,
+    "worker_start_failed": REPAIR,
+    "import_failed": REPAIR,
+}
 _NEXT = {
     "not_installed": INSTALL,
     "ready": TRY,

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QLabel, QVBoxLayout
 
-from app.context import Context
 from app.pages.try_it.runs import ALL, is_labels
-from app.store import Snapshot
-from app.theme import SPACE
-from app.widgets import build
 from app.widgets.form.editors import Choice
-from envmanager.environments.inventory import ModuleStatus
+from app.widgets.module_card import ModuleCard
 from envmanager.reading.series import Series
 
 
@@ -27,97 +22,31 @@ class Area:
     visible: bool
 
 
-class ChoiceCard(QFrame):
+class ChoiceCard(ModuleCard):
     """The first panel of the column."""
 
-    module_chosen = Signal(str)
-    function_chosen = Signal(str)
     area_chosen = Signal()
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("card")
-        self._context = context
-        self.module = Choice("Module")
-        self.function = Choice("Function")
         self.area = Choice("Part of the image")
         self.area.setPlaceholderText("No image yet")
         self.channels: dict[str, Choice] = {}
-        self._labels: dict[Choice, QLabel] = {}
-        self._summary = build.label(style="muted", wrap=True)
         self._spec: Mapping[str, Any] = {}
         self._series: Series | None = None
-        self._lay_out()
-        self.module.activated.connect(self._choose_module)
-        self.function.activated.connect(self._choose_function)
+        self.add_row("Run on", self.area)
         self.area.activated.connect(lambda _index: self.area_chosen.emit())
-
-    def _lay_out(self) -> None:
-        self._grid = QGridLayout()
-        self._grid.setHorizontalSpacing(SPACE + 4)
-        self._grid.setVerticalSpacing(SPACE)
-        self._grid.setColumnStretch(1, 1)
-        for name, choice in (
-            ("Module", self.module), ("Function", self.function), ("Run on", self.area),
-        ):  # fmt: skip
-            self._add_row(name, choice)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE + 4, SPACE + 4, SPACE + 4, SPACE + 4)
-        layout.setSpacing(SPACE)
-        layout.addLayout(self._grid)
-        layout.addWidget(self._summary)
-
-    def _add_row(self, text: str, choice: Choice) -> None:
-        label = build.label(text)
-        label.setBuddy(choice)
-        row = self._grid.rowCount()
-        self._grid.addWidget(label, row, 0)
-        self._grid.addWidget(choice, row, 1)
-        self._labels[choice] = label
-
-    def _remove_row(self, choice: Choice) -> None:
-        for widget in (choice, self._labels.pop(choice)):
-            self._grid.removeWidget(widget)
-            widget.hide()
-            widget.deleteLater()
-
-    # ---- module and function --------------------------------------------------------------------
-
-    def show_modules(self, snapshot: Snapshot, chosen: str) -> None:
-        """Show all modules, the installed ones first."""
-        modules = sorted(snapshot.modules, key=lambda status: status.generation is None)
-        self.module.blockSignals(True)
-        self.module.clear()
-        for status in modules:
-            self.module.addItem(_told(status), status.name)
-        self.module.setCurrentIndex(self.module.findData(chosen))
-        self.module.blockSignals(False)
-
-    def show_functions(self, functions: Mapping[str, Any], chosen: str) -> None:
-        """Show the functions of the module."""
-        self.function.clear()
-        for name, spec in functions.items():
-            self.function.addItem(str(spec.get("title", name)), name)
-        self.function.setCurrentIndex(max(0, self.function.findData(chosen)))
-        self.function.setEnabled(len(functions) > 1)
 
     def show_function(self, spec: Mapping[str, Any]) -> None:
         """Show what concerns one function."""
+        super().show_function(spec)
         self._spec = spec
-        self._summary.setText(str(spec.get("summary", "")))
-        self._summary.setVisible(bool(spec.get("summary")))
         self._show_places()
 
     def show_series(self, series: Series | None) -> None:
         """Show the parts and channels of an image."""
         self._series = series
         self._show_places()
-
-    def _choose_module(self, _index: int) -> None:
-        self.module_chosen.emit(str(self.module.currentData()))
-
-    def _choose_function(self, _index: int) -> None:
-        self.function_chosen.emit(str(self.function.currentData()))
 
     # ---- where ----------------------------------------------------------------------------------
 
@@ -149,7 +78,7 @@ class ChoiceCard(QFrame):
     def _show_channels(self, inputs: Mapping[str, Any]) -> None:
         kept = self.chosen_channels()
         for choice in self.channels.values():
-            self._remove_row(choice)
+            self.remove_row(choice)
         self.channels = {}
         series = self._series
         if series is None or series.channels_count == 1:
@@ -164,7 +93,7 @@ class ChoiceCard(QFrame):
             choice.setCurrentIndex(max(0, choice.findData(kept.get(name, ALL))))
             choice.activated.connect(lambda _index: self.area_chosen.emit())
             self.channels[name] = choice
-            self._add_row("Channels" if len(images) == 1 else name.capitalize(), choice)
+            self.add_row("Channels" if len(images) == 1 else name.capitalize(), choice)
 
 
 def _areas(inputs: Mapping[str, Any], series: Series | None) -> list[tuple[str, Area]]:
@@ -181,7 +110,3 @@ def _areas(inputs: Mapping[str, Any], series: Series | None) -> list[tuple[str, 
         found += [(f"All {series.slices} slices", Area(volume=True, visible=False))]
         found += [("All slices, the visible part", Area(volume=True, visible=True))]
     return found
-
-
-def _told(status: ModuleStatus) -> str:
-    return status.title if status.generation is not None else f"{status.title} (not installed)"

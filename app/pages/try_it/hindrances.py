@@ -12,7 +12,6 @@ from app.pages.try_it.choice_card import Area
 from app.pages.try_it.current import Current
 from app.pages.try_it.runs import Run, is_labels
 from envmanager.environments.inventory import ModuleStatus
-from envmanager.presets import Preset
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def find(
     """
     if status is None:
         return Hindrance("The modules are being read.")
-    if found := _of_module(status):
+    if found := of_module(status):
         return found
     if not spec:
         return Hindrance(f"{status.title} has no function.")
@@ -51,7 +50,8 @@ def find(
     return _of_image(spec, current, area, objects)
 
 
-def _of_module(status: ModuleStatus) -> Hindrance | None:
+def of_module(status: ModuleStatus) -> Hindrance | None:
+    """Return why a module cannot be called, and what mends it."""
     title = status.title
     if status.state == "installing":
         return Hindrance(f"{title} is being installed.")
@@ -78,9 +78,3 @@ def _of_image(
     if area is None:
         return Hindrance("This needs a z-stack, and the image has one slice.")
     return None
-
-
-def fitting(parameters: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of another page that a function takes."""
-    values, _ = Preset("", "", "", dict(parameters)).fitting(spec.get("parameters", {}))
-    return values

@@ -1,136 +1,27 @@
-"""Run and Cancel, how far it is, and what stands in the way."""
+"""Run and Cancel, and the two ways to go on from here: to NIS-Elements, and to a whole folder."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
+from PySide6.QtCore import Signal
 
-from PySide6.QtCore import QTimer, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
-
-from app import words
-from app.background import RUNNING, Task
 from app.context import Context
-from app.theme import SPACE
 from app.widgets import build
-from app.widgets.activity import progress_bar, show_progress
-
-_TICK_MS = 1000
+from app.widgets.run_bar import RunBar as Bar
 
 
-class RunBar(QFrame):
+class RunBar(Bar):
     """The panel with the main button."""
 
-    run = Signal()
     node = Signal()
+    folder = Signal()
 
     def __init__(self, context: Context) -> None:
-        super().__init__()
-        self.setObjectName("card")
-        self._context = context
-        self._task: Task[Any] | None = None
-        self._since = 0.0
-        self._mend: Callable[[], object] | None = None
-        self.start = build.button("Run", self.run.emit, role="primary")
-        self.start.setToolTip("Run it on the image (Ctrl+Enter)")
-        self.start.setShortcut("Ctrl+Return")
-        self.cancel = build.button("Cancel", self._cancel)
-        context.set_icon(self.cancel, "stop")
+        super().__init__(context, "Run it on the image")
+        self.on_folder = build.button("Run on a folder ...", self.folder.emit)
+        self.on_folder.setToolTip("Run it on many images, with exactly these parameters")
+        context.set_icon(self.on_folder, "batch")
         self.make_node = build.button("Make GA3 node", self.node.emit)
         self.make_node.setToolTip("A script for NIS-Elements with exactly these parameters")
         context.set_icon(self.make_node, "node")
-        self._bar = progress_bar()
-        self._told = build.label(style="muted", wrap=True)
-        self._picture = QLabel()
-        self._problem = build.label(wrap=True, selectable=True)
-        self.mend = build.button("", self._do_mend)
-        self._hindered = QWidget()
-        self._tick = QTimer(self)
-        self._tick.setInterval(_TICK_MS)
-        self._tick.timeout.connect(self._show)
-        self._lay_out()
-        self._show()
-        self.set_problem("")
-
-    def _lay_out(self) -> None:
-        hindered = QHBoxLayout(self._hindered)
-        hindered.setContentsMargins(0, 0, 0, 0)
-        hindered.setSpacing(SPACE)
-        hindered.addWidget(self._picture)
-        hindered.addWidget(self._problem, 1)
-        hindered.addWidget(self.mend)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(SPACE)
-        for button in (self.start, self.cancel):
-            buttons.addWidget(button, 1)
-        buttons.addWidget(self.make_node)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(SPACE + 4, SPACE + 4, SPACE + 4, SPACE + 4)
-        layout.setSpacing(SPACE)
-        layout.addWidget(self._hindered)
-        layout.addLayout(buttons)
-        layout.addWidget(self._bar)
-        layout.addWidget(self._told)
-
-    # ---- what stands in the way -----------------------------------------------------------------
-
-    def set_problem(
-        self, text: str, action: str = "", mend: Callable[[], object] | None = None
-    ) -> None:
-        """Say in one sentence why it cannot run, with the button that leads to the right step."""
-        self._mend = mend
-        self._problem.setText(text)
-        self.mend.setText(action)
-        self.mend.setVisible(bool(action))
-        drawing = ("warning", "warning") if action else ("info", "muted")
-        self._context.set_picture(self._picture, *drawing)
-        self._hindered.setVisible(bool(text))
-        self.start.setEnabled(not text)
-        self._context.set_icon(self.start, "run", "muted" if text else "on_accent")
-
-    @property
-    def problem(self) -> str:
-        """What stands in the way; empty where nothing does."""
-        return self._problem.text()
-
-    def _do_mend(self) -> None:
-        if self._mend:
-            self._mend()
-
-    # ---- the work -------------------------------------------------------------------------------
-
-    def follow(self, task: Task[Any]) -> None:
-        """Show a run until it is over."""
-        self._task, self._since = task, time.monotonic()
-        task.changed.connect(self._show)
-        self._tick.start()
-        self._show()
-
-    @property
-    def told(self) -> str:
-        """What is said of the run that is under way."""
-        return self._told.text() if self._task else ""
-
-    def _cancel(self) -> None:
-        if self._task:
-            self._task.cancel()
-
-    def _show(self) -> None:
-        if self._task and self._task.is_over:
-            self._task = None
-            self._tick.stop()
-        task = self._task
-        self.start.setVisible(task is None)
-        self.cancel.setVisible(task is not None)
-        self._bar.setVisible(task is not None)
-        self._told.setVisible(task is not None)
-        if task is None:
-            return
-        self.cancel.setEnabled(not task.is_cancelling)
-        show_progress(self._bar, task)
-        passed = time.monotonic() - self._since
-        parts = [words.task(task)]
-        if task.state == RUNNING and passed >= 1:
-            parts.append(words.duration(passed))
-        self._told.setText("   ".join(filter(None, parts)))
+        self.others.addWidget(self.on_folder, 1)
+        self.others.addWidget(self.make_node, 1)

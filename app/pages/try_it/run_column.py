@@ -16,29 +16,20 @@ from app.pages.modules import steps
 from app.pages.modules.steps import Step
 from app.pages.try_it import hindrances
 from app.pages.try_it.choice_card import ChoiceCard
+from app.pages.try_it.chosen import Chosen
 from app.pages.try_it.hindrances import Hindrance
 from app.pages.try_it.image_panel import ImagePanel
 from app.pages.try_it.parameters_card import ParametersCard
 from app.pages.try_it.results import Results
 from app.pages.try_it.run_bar import RunBar
-from app.pages.try_it.runs import Run, Wish, is_labels
-from app.store import Snapshot
+from app.pages.try_it.runs import ALL, Run, Wish, is_labels
 from app.theme import SPACE
-from envmanager import trials
-from envmanager.data.paths import data_folder
-from envmanager.environments.inventory import ModuleStatus
+from app.widgets.scrolling import always_keep_room
 from envmanager.errors import GA3EnvError
 from envmanager.reading.series import Series
 
 _COLUMN_PX, _GAP_PX = 356, 2
 _LOW_PX = 760
-# What mends an error of a run, by its code.
-_MENDING = {
-    "not_installed": steps.INSTALL,
-    "weights_missing": steps.GET_WEIGHTS,
-    "worker_start_failed": steps.REPAIR,
-    "import_failed": steps.REPAIR,
-}
 
 
 class RunColumn(QWidget):
@@ -47,17 +38,25 @@ class RunColumn(QWidget):
     def __init__(self, context: Context, images: ImagePanel, results: Results) -> None:
         super().__init__()
         self._context, self._images, self.results = context, images, results
-        self.module, self.function = "", ""
-        self._functions: Mapping[str, Any] = {}
-        self._seen: object = None  # what the functions were read of
         self.task: Task[Run] | None = None
-        self.choice = ChoiceCard(context)
+        self.choice = ChoiceCard()
         self.parameters = ParametersCard(context)
+        self.chosen = Chosen(context, self.choice, self.parameters, self)
         self.bar = RunBar(context)
         self._lay_out()
         self._connect()
         if context.store.snapshot:
-            self._take_snapshot(context.store.snapshot)
+            self.chosen.take_snapshot(context.store.snapshot)
+
+    @property
+    def module(self) -> str:
+        """The name of the module."""
+        return self.chosen.module
+
+    @property
+    def function(self) -> str:
+        """The name of its function."""
+        return self.chosen.function
 
     @property
     def form(self) -> Any:
@@ -79,7 +78,7 @@ class RunColumn(QWidget):
         area.setWidgetResizable(True)
         area.setFrameShape(QFrame.Shape.NoFrame)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        _always_keep_room(area)
+        always_keep_room(area)
         below = QVBoxLayout()
         below.setContentsMargins(0, 0, _GAP_PX + area.verticalScrollBar().sizeHint().width(), 0)
         below.setSpacing(SPACE + 4)
@@ -97,9 +96,8 @@ class RunColumn(QWidget):
         self.results.card.set_tight(self.height() < _LOW_PX)
 
     def _connect(self) -> None:
-        self._context.store.changed.connect(self._take_snapshot)
-        self.choice.module_chosen.connect(self.choose)
-        self.choice.function_chosen.connect(self._choose_function)
+        self.chosen.function_changed.connect(self._take_area)
+        self.chosen.refreshed.connect(self._judge)
         self.choice.area_chosen.connect(self._take_area)
         self.form.changed.connect(self._judge)
         self.form.wants_weights.connect(self._get_weights)
@@ -107,6 +105,7 @@ class RunColumn(QWidget):
         self._images.image_opened.connect(self._take_image)
         self.bar.run.connect(self.run)
         self.bar.node.connect(self.make_node)
+        self.bar.folder.connect(self.run_on_folder)
 
     # ---- what is chosen -------------------------------------------------------------------------
 
@@ -114,83 +113,12 @@ class RunColumn(QWidget):
         self, module: str, function: str = "", parameters: Mapping[str, Any] | None = None
     ) -> None:
         """Choose a module; where nothing else is said, its first function at its defaults."""
-        if module == self.module and not function and parameters is None:
-            return
-        self.module = module
-        if self._context.store.snapshot:
-            self.choice.show_modules(self._context.store.snapshot, module)
-        self._ask_for_functions(function, parameters)
+        self.chosen.choose(module, function, parameters)
 
     def refresh(self) -> None:
         """Look anew at what others may have changed."""
         self.parameters.read_presets()
         self._judge()
-
-    def _status(self) -> ModuleStatus | None:
-        snapshot = self._context.store.snapshot
-        return snapshot.module(self.module) if snapshot else None
-
-    def _take_snapshot(self, snapshot: Snapshot) -> None:
-        if not self.module and snapshot.modules:
-            usable = (status.name for status in snapshot.modules if status.state == "ready")
-            self.choose(next(usable, snapshot.modules[0].name))
-        self.choice.show_modules(snapshot, self.module)
-        status = self._status()
-        if status:
-            self.form.set_sets(status.weights)
-            if self._seen != _version(status):
-                self._ask_for_functions(self.function)
-        self._judge()
-
-    def _ask_for_functions(
-        self, function: str = "", parameters: Mapping[str, Any] | None = None
-    ) -> None:
-        status, module = self._status(), self.module
-        if status is None:
-            return  # asked again with the next snapshot
-        self._seen = _version(status)
-        self._context.background.ask(
-            lambda: trials.functions(data_folder(), module),
-            partial(self._take_functions, module, function, parameters),
-            self._no_functions,
-            owner=self,
-            only_latest=f"functions {id(self)}",
-        )
-
-    def _take_functions(
-        self,
-        module: str,
-        function: str,
-        parameters: Mapping[str, Any] | None,
-        functions: Mapping[str, Any],
-    ) -> None:
-        same = self.parameters.module == module and functions == self._functions
-        if same and function in ("", self.function) and parameters is None:
-            self._judge()
-            return  # what the user has entered stays
-        self._functions = functions
-        chosen = function if function in functions else next(iter(functions), "")
-        self.choice.show_functions(functions, chosen)
-        self._choose_function(chosen)
-        if parameters:
-            self.form.set_values(hindrances.fitting(parameters, self._spec()))
-
-    def _no_functions(self, error: GA3EnvError) -> None:
-        self._functions = {}
-        self.choice.show_functions({}, "")
-        self._choose_function("")
-        self._context.shell.tell_error(error)
-
-    def _choose_function(self, function: str) -> None:
-        self.function = function
-        if status := self._status():
-            self.parameters.show_function(status, function, self._spec())
-        self.choice.show_function(self._spec())
-        self._take_area()
-
-    def _spec(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._functions.get(self.function, {})
-        return found
 
     def _take_image(self, series: Series) -> None:
         self.choice.show_series(series)
@@ -206,15 +134,16 @@ class RunColumn(QWidget):
     def _judge(self) -> None:
         """Say what stands in the way of a run."""
         found = hindrances.find(
-            self._status(),
-            self._spec(),
+            self.chosen.status,
+            self.chosen.spec,
             self._images.current(),
             self.choice.chosen_area(),
             self.results.objects,
             self.form.weights_problem(),
         )
         self._show_hindrance(found)
-        self.bar.make_node.setEnabled(bool(self.function))
+        for button in (self.bar.make_node, self.bar.on_folder):
+            button.setEnabled(bool(self.function))
 
     def _show_hindrance(self, found: Hindrance | None) -> None:
         if found is None:
@@ -247,8 +176,8 @@ class RunColumn(QWidget):
         self.bar.follow(task)
 
     def _wish(self) -> Wish | None:
-        status, current = self._status(), self._images.current()
-        area, spec = self.choice.chosen_area(), self._spec()
+        status, current = self.chosen.status, self._images.current()
+        area, spec = self.choice.chosen_area(), self.chosen.spec
         if status is None or current is None or area is None or self.bar.problem:
             return None
         objects = None
@@ -272,7 +201,7 @@ class RunColumn(QWidget):
         )
 
     def _failed(self, error: GA3EnvError) -> None:
-        step = _MENDING.get(error.code)
+        step = steps.MENDING.get(error.code)
         if step:
             self._context.shell.tell_error(error, action=step.title, run=partial(self._go, step))
         else:
@@ -290,19 +219,13 @@ class RunColumn(QWidget):
             "nodes", module=self.module, function=self.function, parameters=self.form.values()
         )
 
-
-def _always_keep_room(area: QScrollArea) -> None:
-    """Keep the panels as wide with a scroll bar as without: it is always there, but not in sight.
-
-    One that comes and goes changes how texts wrap, hence their height, hence whether it is needed:
-    without end where both answers are no.
-    """
-    area.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
-    bar = area.verticalScrollBar()
-    bar.setStyleSheet("QScrollBar::handle:disabled { background: transparent; }")
-    bar.rangeChanged.connect(lambda first, last: bar.setEnabled(last > first))
-
-
-def _version(status: ModuleStatus) -> tuple[object, ...]:
-    """Return what changes where the functions of a module may have changed."""
-    return status.name, status.version, status.installed_version, status.generation
+    def run_on_folder(self) -> None:
+        """Go to the page that runs many images, with what is chosen here."""
+        channel = next(iter(self.choice.chosen_channels().values()), ALL)
+        self._context.shell.show_page(
+            "batch",
+            module=self.module,
+            function=self.function,
+            parameters=self.form.values(),
+            channel=None if channel == ALL else channel + 1,
+        )

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import distributed
 import pytest
@@ -112,3 +113,25 @@ def test_without_dask_it_is_said_what_to_install(imaging, tmp_path):
     )
     assert done.returncode == 1
     assert "requirements-dask.lock" in done.stderr
+
+
+def test_a_cluster_that_has_no_workers_yet_is_waited_for(imaging, scheduler, monkeypatch):
+    """A queue such as SLURM's gives machines when it has some."""
+    imaging.add("a.tif", 200)
+    scheduler.scale(0)
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        while client.scheduler_info()["workers"]:
+            time.sleep(0.05)
+    monkeypatch.setattr(cluster, "_WAITS_S", 0.2)
+    texts = []
+
+    def report(event):
+        text = getattr(event, "text", "")
+        if "no workers" in text and not texts:
+            scheduler.scale(1)
+        texts.extend([text] if "no workers" in text else [])
+
+    work = cluster.work_on(scheduler.scheduler_address)
+    done = running.run(imaging.plan(), imaging.results, work=work, report=report)
+    assert texts
+    assert done.done == 1

@@ -111,6 +111,20 @@ def test_a_pipeline_of_every_function_can_be_composed(imaging):
     assert (imaging.results / "a_result.ome.tif").is_file()
 
 
+def test_a_percent_sign_in_a_value_is_no_variable(imaging):
+    imaging.add("100%PATH%.tif", 200)
+    batch = composing.Batch(
+        module="tiny",
+        function="segment",
+        outputs={"labels": "labels"},
+        parameters={"crash": "%PATH% 50 %"},
+        pattern="100%PATH%.tif",
+    )
+    plan = imaging.plan(composing.text_of(batch))
+    assert plan.calls[0].parameters["crash"] == "%PATH% 50 %"
+    assert [path.name for path in plan.load.files] == ["100%PATH%.tif"]
+
+
 def test_ome_zarr_in_and_out(imaging):
     pixels = np.random.default_rng(2).integers(0, 900, (2, 3, 20, 30)).astype(np.uint16)
     tifffile.imwrite(

@@ -25,6 +25,15 @@ from tests.support import PROJECT
 
 pytestmark = pytest.mark.slow
 windows = pytest.mark.windows
+MEASURED = """  - name: Measure
+    module: tiny
+    function: measure
+    inputs: {image: steps.Load.outputs.images, labels: steps.Work.outputs.found}
+  - name: Table
+    module: bioimage_pipeline_utils
+    function: save_table
+    inputs: {table: steps.Measure.outputs.objects, path: "%OUTPUT_DIR%/%STEM%.csv"}
+"""
 STACK = """
 pipeline_name: Stack
 steps:
@@ -266,15 +275,8 @@ def test_steps_that_build_on_each_other(imaging):
     imaging.run(
         STACK.format(function="segment", selection="", loop="").replace(
             "  - name: Save",
-            """  - name: Measure
-    module: tiny
-    function: measure
-    inputs: {image: steps.Load.outputs.images, labels: steps.Work.outputs.found}
-  - name: Table
-    module: bioimage_pipeline_utils
-    function: save_table
-    inputs: {table: steps.Measure.outputs.objects, path: "%OUTPUT_DIR%/%STEM%.csv"}
-  - name: Objects
+            MEASURED
+            + """  - name: Objects
     module: bioimage_pipeline_utils
     function: save_objects_csv
     inputs:
@@ -296,6 +298,24 @@ def test_steps_that_build_on_each_other(imaging):
     assert [(row["t"], row["z"]) for row in rows] == [(t, z) for t in "12" for z in "123"]
     for row, plane in zip(rows, pixels.reshape(6, 16, 18), strict=True):
         assert float(row["mean"]) == pytest.approx(plane[plane > 100].mean())
+    one = STACK.format(function="segment", selection=", slices: 2", loop="").replace(
+        "  - name: Save", MEASURED + "  - name: Save"
+    )
+    imaging.run(one)
+    with (imaging.results / "series.csv").open(encoding="utf-8") as file:
+        assert [(row["t"], row.get("z")) for row in csv.DictReader(file)] == [
+            ("1", None),
+            ("2", None),
+        ]
+    imaging.run(
+        one.replace(", slices: 2", "").replace(
+            "function: segment", "function: segment\n    loop: z"
+        )
+    )
+    with (imaging.results / "series.csv").open(encoding="utf-8") as file:
+        assert [(r["t"], r["z"]) for r in csv.DictReader(file)] == [
+            (t, z) for t in "12" for z in "123"
+        ]
     with (imaging.results / "series_objects.csv").open(encoding="utf-8") as file:
         objects = list(csv.DictReader(file))
     assert [row["t"] for row in objects] == ["1", "2"]

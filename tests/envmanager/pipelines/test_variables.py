@@ -88,3 +88,8 @@ def test_what_the_command_line_gives(tmp_path, monkeypatch):
 def test_a_setting_that_is_none_is_refused(text):
     with pytest.raises(UsageError):
         variables.given(settings=[text])
+
+
+def test_the_names_in_a_text():
+    text = "%INPUT_DIR%/%PLATE%/%PLATE%_100%%_%STEM%.tif"
+    assert variables.named(text) == ["INPUT_DIR", "PLATE"]
