@@ -18,7 +18,7 @@ def rgb(picture) -> np.ndarray:
     """Return (y, x, 3)."""
     height, width = picture.height(), picture.width()
     memory = np.frombuffer(picture.constBits(), np.uint8).reshape(height, width, 4)
-    return memory[..., 2::-1]
+    return memory[..., 2::-1].copy()  # the memory ends with the picture
 
 
 @pytest.fixture

@@ -81,7 +81,8 @@ class Sources:
         if self.save is None:
             return None
         stem = matching.with_position(self.stems[str(path)], 0, positions)
-        return open_series(matching.output_path(self.save.path, stem, len(self.stems) == 1))
+        single = len(self.stems) == 1 and positions == 1
+        return open_series(matching.output_path(self.save.path, stem, single))
 
 
 def _fits(series: Series) -> bool:
