@@ -1,4 +1,4 @@
-"""Start the app: ``python -m app [--time] [IMAGE or MODULE FOLDER ...]``.
+"""Start the app: ``python -m app [--time] [IMAGE, PIPELINE or MODULE FOLDER ...]``.
 
 ``--time`` prints how long the window took to appear, and closes it.
 """

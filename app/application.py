@@ -56,7 +56,7 @@ class Application:
         self.window.show()
 
     def open(self, arguments: Sequence[str]) -> None:
-        """Open the images and module folders that a start names."""
+        """Open the images, pipelines and module folders that a start names."""
         for argument in arguments:
             if not self.window.open_path(Path(argument).absolute()):
                 self.window.tell(f"The app cannot open {argument}.", tone="warning")
@@ -99,7 +99,7 @@ def run(arguments: Sequence[str], first_paint: Callable[[], object] | None = Non
     Parameters
     ----------
     arguments : sequence of str
-        Images and module folders to open.
+        Images, pipelines and module folders to open.
     first_paint : callable, optional
         Is called when the window is seen.
     """

@@ -65,6 +65,7 @@ PAGES = (
     Entry("settings", "Settings", "settings", ("app.pages.settings", "SettingsPage")),
 )
 ABOUT = Entry("about", "About", "info", ("app.pages.about", "AboutPage"))
+_MODULES = (".ga3module", ".ga3bundle")  # what `export-module` and `bundle create` make
 _IMAGES = (".tif", ".tiff", ".nd2", ".png", ".jpg", ".jpeg")
 _PIPELINES = (".yaml", ".yml", ".ga3pipeline")
 
@@ -72,7 +73,7 @@ _PIPELINES = (".yaml", ".yml", ".ga3pipeline")
 class MainWindow(QMainWindow):
     """The application's window; does for its pages what `context.Shell` says.
 
-    An image that is dropped on it opens on Try it; a module's folder is offered to be added.
+    An image that is dropped on it opens on Try it; a module is offered to be added.
     """
 
     painted = Signal()  # once: the user sees the window
@@ -192,13 +193,13 @@ class MainWindow(QMainWindow):
     # ---- what is dropped, painted and closed ----------------------------------------------------
 
     def open_path(self, path: Path) -> bool:
-        """Open an image on Try it, a pipeline on Batch, or offer to add a module's folder.
+        """Open an image on Try it, a pipeline on Batch, or offer to add a module.
 
         False for anything else.
         """
         if path.suffix.lower() in _IMAGES:
             self.show_page("try", image=path)
-        elif path.is_dir():
+        elif path.is_dir() or path.suffix.lower() in _MODULES:
             self.show_page("modules", add=path)
         elif path.suffix.lower() in _PIPELINES:
             self.show_page("batch", pipeline=path)
@@ -207,8 +208,8 @@ class MainWindow(QMainWindow):
         return True
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
-        """Take images, pipelines and folders."""
-        known = (*_IMAGES, *_PIPELINES)
+        """Take images, pipelines, modules and folders."""
+        known = (*_IMAGES, *_PIPELINES, *_MODULES)
         if any(path.suffix.lower() in known or path.is_dir() for path in _dropped(event)):
             event.acceptProposedAction()
 

@@ -15,11 +15,13 @@ from envmanager import applog, console, failures
 from envmanager.commands import (
     authoring,
     bench,
+    bundles,
     images,
     machine,
     modules,
     nodes,
     pipelines,
+    sharing,
     support,
     weights,
 )
@@ -102,9 +104,11 @@ def _finish_removals(options: argparse.Namespace) -> None:
 
 
 def _cancelled(command: str) -> Cancelled:
-    kept = command in ("install", "update", "repair")
-    hint = "What was installed before is as it was." if kept else "Nothing more was done."
-    return Cancelled("Cancelled.", hint)
+    kept = "What was installed before is as it was."
+    hints = dict.fromkeys(("install", "update", "repair"), kept)
+    hints["bundle"] = "What was downloaded is kept: start it again, and it goes on there."
+    hints["pipeline"] = "What is done is kept: start it again, and it goes on there."
+    return Cancelled("Cancelled.", hints.get(command, "Nothing more was done."))
 
 
 def _failed(error: GA3EnvError, command: str, as_json: bool) -> int:
@@ -174,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("module")
         return command
 
-    for group in (images, pipelines, nodes, modules, weights, authoring, machine, support, bench):
+    own = (authoring, sharing, bundles)
+    for group in (images, pipelines, nodes, modules, weights, *own, machine, support, bench):
         group.add_to(add)
     return parser

@@ -18,6 +18,7 @@ __all__ = [
     "ConfigError",
     "DiskFull",
     "DownloadFailed",
+    "FilesInUse",
     "GA3EnvError",
     "ImageError",
     "InstallFailed",
@@ -96,3 +97,9 @@ class ModuleInUse(GA3EnvError):
     """A worker of the module is in the middle of a call."""
 
     code = "module_in_use"
+
+
+class FilesInUse(GA3EnvError):
+    """Another program has a file open, so that Windows does not let its folder go."""
+
+    code = "files_in_use"

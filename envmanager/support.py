@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from envmanager import doctor
-from envmanager.data import files, redaction
+from envmanager.data import files, redaction, settings
 from envmanager.data.paths import APP, DataFolder
 from envmanager.environments import inventory
 from envmanager.environments.generations import MANIFEST
@@ -76,7 +76,8 @@ def make(
     path = target / default_name() if target.is_dir() else target
     report(Stage("support", "Gathering the support file"))
     parts = list(_parts(data, cancel))
-    redact = redaction.of_this_user(_other_accounts(data))
+    author = settings.author(data.settings)
+    redact = redaction.of_this_user(_other_accounts(data) | {author})
 
     def write(place: Path) -> None:
         with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:

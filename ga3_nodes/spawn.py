@@ -23,6 +23,7 @@ from ga3_nodes.errors import WorkerStartFailed
 EXIT_TAKEN = 75  # another worker of this generation holds the lease
 EXIT_RETIRED = 76  # this generation is not the published one
 _LOG_LIMIT = 1 << 20  # bytes
+_LONGEST_FOLDER = 258  # characters of a process's current folder on Windows: MAX_PATH - 2
 
 # What a worker gets of the node's environment. NIS's PATH, PYTHON*, CUDA*, OMP* ... stay behind:
 # NIS points PYTHONHOME at its own Python, which would kill a worker at its start.
@@ -66,7 +67,7 @@ def spawn(entry: home.ModuleEntry, *, dev: bool = False) -> subprocess.Popen[byt
     Raises
     ------
     WorkerStartFailed
-        The interpreter or the host is missing.
+        The interpreter or the host is missing, or the system does not let it start.
     """
     host = entry.folder / "ga3_nodes" / "host.py"
     if not entry.python.exists() or not host.exists():
@@ -74,13 +75,27 @@ def spawn(entry: home.ModuleEntry, *, dev: bool = False) -> subprocess.Popen[byt
             f"The environment of {entry.name} is damaged: a part of {entry.folder} is missing.",
             f"Repair {entry.name} in GA3 Environment Manager.",
         )
+    if sys.platform == "win32" and len(str(entry.folder)) > _LONGEST_FOLDER:
+        raise WorkerStartFailed(
+            f"The path of {entry.folder} is too long: Windows starts no program in a folder of "
+            f"more than {_LONGEST_FOLDER} characters.",
+            "Move the data folder to a shorter path: Settings > Data folder.",
+        )
     log = log_path(entry)
     rotate(log)
     arguments = [str(entry.python), "-s", "-X", "utf8", str(host), str(entry.folder)]
     arguments += ["--serve", str(entry.root), *(["--dev"] if dev else [])]
     environment = worker_environment(entry.env) | {"GA3ENV_WORKER_LOG": str(log)}
     with log.open("ab") as output:
-        process = popen(arguments, environment, entry.folder, output.fileno())
+        try:
+            process = popen(arguments, environment, entry.folder, output.fileno())
+        except OSError as error:
+            raise WorkerStartFailed(
+                f"The system does not start the worker of {entry.name}: {error}.",
+                f"Does an antivirus or a policy keep {entry.python} from starting? If not, repair "
+                f"{entry.name} in GA3 Environment Manager.",
+                details={"python": str(entry.python)},
+            ) from error
     # Reaps the process, so that it is no zombie, and keeps its exit code.
     threading.Thread(target=process.wait, daemon=True).start()
     return process
@@ -147,6 +162,7 @@ def end_tree(process: subprocess.Popen[bytes], grace_s: float = 5.0) -> None:
         process.wait(grace_s)
     except subprocess.TimeoutExpired:
         kill(process.pid)
+        process.wait()
 
 
 def kill(pid: int) -> None:

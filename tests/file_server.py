@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import re
@@ -52,10 +53,14 @@ class Fault:
 
 @dataclass
 class Served:
-    """A file; without `etag` and `ranges` the server knows no versions and no parts."""
+    """A file; without `etag` and `ranges` the server knows no versions and no parts.
+
+    `kind` is the Content-Type that is told, if any.
+    """
 
     content: bytes
     etag: str = ""
+    kind: str = ""
     ranges: bool = True
     chunked: bool = False
     faults: list[Fault] = field(default_factory=list)
@@ -72,12 +77,16 @@ class Asked:
 
 
 class FileServer:
-    """Serves what is put into `files`; `asked` holds the requests; a context manager."""
+    """Serves what is put into `files`; `asked` holds the requests; a context manager.
+
+    Where `login` is set (``user:password``), whoever does not say it gets a 401.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._scheme = "https" if tls else "http"
         self.files: dict[str, Served] = {}
         self.asked: list[Asked] = []
+        self.login = ""
         self.go = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
@@ -132,6 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
         owner.asked.append(asked)
         served = owner.files.get(self.path)
         fault = served.faults.pop(0) if served and served.faults else Fault()
+        if owner.login and get("Authorization", "") != _basic(owner.login):
+            fault = Fault(status=401, headers={"WWW-Authenticate": "Basic"})
         if served is None or fault.status:
             self._head(fault.status or 404, {"Content-Length": "0", **fault.headers})
             return
@@ -140,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(416, {"Content-Length": "0", "Content-Range": f"bytes */{size}"})
             return
         headers = {"ETag": served.etag} if served.etag else {}
+        headers |= {"Content-Type": served.kind} if served.kind else {}
         if start:
             headers["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
         if served.chunked:
@@ -184,6 +196,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         """Print nothing: `FileServer.asked` is the log."""
+
+
+def _basic(login: str) -> str:
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
 
 
 @pytest.fixture

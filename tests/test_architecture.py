@@ -41,8 +41,9 @@ STARTS_PROCESSES = {
 # The engine from its ground up: each part may import those before it.
 LAYERS = """
     errors events units processes data reading writing fetching workers uv machine packages modules
-    weights disk environments moving doctor images contours exporting presets segmentation trials
-    nodes connection demo samples applog failures support pipelines console commands cli __main__
+    weights disk environments moving doctor images contours exporting presets sharing bundles
+    segmentation trials nodes connection demo samples applog failures support pipelines console
+    commands cli __main__
 """.split()
 LONG_FILE, LONG_FUNCTION = 500, 40
 

@@ -227,6 +227,21 @@ def test_the_first_word_says_which_program(ready, words, program, left):
     assert (seen["program"], seen["args"]) == (program, left)
 
 
+@pytest.mark.windows
+def test_wheels_that_a_release_carries_are_taken_instead_of_an_index(copy):
+    copy.give_uv()
+    shutil.copytree(copy.wheels, copy.root / "wheels")
+    nowhere = {"UV_NO_INDEX": None, "UV_FIND_LINKS": None, "UV_INDEX_URL": "http://127.0.0.1:9/"}
+    done = copy.run("set-up", **nowhere)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Setting up the app (1 package) ..." in done.stderr
+    copy.works(**nowhere)
+
+
+def test_a_copy_without_the_folder_builds_no_releases(ready):
+    ready.fails("no_release_tools", "build-windows")
+
+
 def test_what_nis_and_conda_set_does_not_matter(ready, tmp_path):
     (tmp_path / "poison").mkdir()
     for name in ("json", "encodings", "tiny", "envmanager"):

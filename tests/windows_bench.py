@@ -3,6 +3,11 @@
 What builds the bench lives outside of the project, in the folder GA3ENV_WINDOWS_BENCH (default
 `../shared/windows-bench`). Arguments go to pytest; `--limit SECONDS` bounds the whole run.
 The project is seen on drive Z:. All that a run writes stays on drive C:, in the bench.
+
+A last step runs the app's smoke test (`ON_A_SCREEN`) with real windows on a virtual screen, and
+keeps pictures of it in the bench's folder `screenshots`. Wine's desktop stays on the screen that
+was there at its start, so that step has a Wine of its own, with the same drive C: but for what is
+written. Where tests are named, it runs only for those of that file.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -23,6 +29,9 @@ HOME = BENCH / "prefix" / "drive_c" / "ga3env"  # C:\ga3env
 VENV = HOME / "venv"
 UV = r"C:\uv\uv.exe"
 BUILD_LIMIT = 1800
+ON_A_SCREEN = "tests/app/test_windows_smoke.py"
+SCREENSHOTS = BENCH / "screenshots"
+SCREEN_LIMIT = 300
 
 
 class BenchError(Exception):
@@ -124,15 +133,16 @@ def prepare(scripts):
         sync()
 
 
-def run_tests(marked, arguments, limit):
+def run_tests(marked, arguments, limit, *, wine=None, env=None, home=HOME):
     """Run pytest under Wine, and end everything there when it takes too long."""
-    report = HOME / f"report-{os.getpid()}.xml"
-    command = [BENCH / "wexec", r"C:\ga3env\venv\Scripts\python.exe"]
+    report = home / f"report-{os.getpid()}.xml"
+    command = [*(wine or [BENCH / "wexec"]), r"C:\ga3env\venv\Scripts\python.exe"]
     command += ["-m", "pytest", "-m", marked]
     command += ["-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed"]
     command += [f"--junitxml=C:\\ga3env\\{report.name}", *arguments]
+    env = wine_environment() | (env or {})
     process = subprocess.Popen(
-        command, cwd=ROOT, env=wine_environment(), stdin=subprocess.DEVNULL, start_new_session=True
+        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, start_new_session=True
     )
     try:
         code = process.wait(limit)
@@ -140,7 +150,7 @@ def run_tests(marked, arguments, limit):
         code = 130
     except subprocess.TimeoutExpired:
         say(f"no end after {limit} s: ending all Windows programs")
-        stop_wine()
+        stop_wine(home.parents[1])
         code = 1
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -149,10 +159,74 @@ def run_tests(marked, arguments, limit):
     return summary(code, report)
 
 
-def stop_wine():
-    """End every Windows program of the bench: a kill of the shell above does not."""
-    wineserver = f'. "{BENCH}/env.sh" && wineserver -k'
-    subprocess.run(["bash", "-c", wineserver], stdin=subprocess.DEVNULL, timeout=60)
+def stop_wine(prefix):
+    """End every Windows program of a Wine: a kill of the shell above does not."""
+    wineserver = f'. "{BENCH}/env.sh" && WINEPREFIX="$1" wineserver -k'
+    command = ["bash", "-c", wineserver, "stop", prefix]
+    subprocess.run(command, stdin=subprocess.DEVNULL, timeout=60)
+
+
+# ---- the step with a screen ----------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def second_wine():
+    """Give a Wine with the same programs as the bench's, that ends and goes with the block."""
+    drive = BENCH / "prefix" / "drive_c"
+    with tempfile.TemporaryDirectory(prefix="screen-", dir=BENCH, ignore_cleanup_errors=True) as at:
+        prefix = Path(at)
+        for file in (".update-timestamp", *(p.name for p in (BENCH / "prefix").glob("*.reg"))):
+            shutil.copy2(BENCH / "prefix" / file, prefix / file)
+        (prefix / "dosdevices").mkdir()
+        (prefix / "dosdevices" / "c:").symlink_to("../drive_c")
+        (prefix / "dosdevices" / "z:").symlink_to("/")
+        home = prefix / "drive_c" / HOME.name
+        home.mkdir(parents=True)
+        (HOME / "pycache").mkdir(exist_ok=True)
+        for name in ("venv", "pycache"):
+            (home / name).symlink_to(HOME / name)
+        programs = [*drive.glob("Python3*"), *drive.glob("Program*")]
+        for folder in (*programs, drive / "windows", drive / "uv"):
+            (prefix / "drive_c" / folder.name).symlink_to(folder)
+        for user in (drive / "users").iterdir():
+            (prefix / "drive_c" / "users" / user.name / "Temp").mkdir(parents=True)
+        try:
+            yield home
+        finally:
+            stop_wine(prefix)
+
+
+@contextlib.contextmanager
+def screen():
+    """Give a virtual screen by its name for DISPLAY."""
+    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            number = server.stdout.readline().decode().strip()
+            if not number:
+                raise BenchError("Xvfb gives no screen")
+            yield f":{number}"
+        finally:
+            server.terminate()
+
+
+def run_on_a_screen(marked, arguments):
+    """Run the smoke test of the app with real windows; return the exit code."""
+    if not shutil.which("Xvfb"):
+        say("no step with a screen: there is no Xvfb")
+        return 0
+    say(f"on a screen ({SCREENSHOTS.relative_to(ROOT)} keeps pictures) ...")
+    shutil.rmtree(SCREENSHOTS, ignore_errors=True)
+    SCREENSHOTS.mkdir()
+    # As `wexec` does, which knows one Wine only.
+    start = f'. "{BENCH}/env.sh"; export WINEPREFIX="$1"; shift; wine "$@" 2>&1 | cat'
+    start += "; exit ${PIPESTATUS[0]}"
+    with second_wine() as home, screen() as display:
+        wine = ["bash", "-c", start, "wine", home.parents[1]]
+        env = {"DISPLAY": display, "GA3ENV_SCREENSHOTS": f"Z:{SCREENSHOTS}"}
+        return run_tests(marked, arguments, SCREEN_LIMIT, wine=wine, env=env, home=home)
 
 
 def summary(code, report):
@@ -192,7 +266,12 @@ def main(arguments):
     except BenchError as error:
         say(f"FAILED: {error}")
         return 1
-    return run_tests(marked, rest, options.limit)
+    named = [word for word in rest if (ROOT / word.partition("::")[0]).exists()]
+    failed = run_tests(marked, rest, options.limit)
+    if not named or any(word.startswith(ON_A_SCREEN) for word in named):
+        words = [word for word in named if word.startswith(ON_A_SCREEN)] or [ON_A_SCREEN]
+        failed = run_on_a_screen(marked, ["-q", *words]) or failed
+    return failed
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from envmanager.data.writers import Writer
 from envmanager.environments import inventory, planning
 from envmanager.environments.building import Wish
 from envmanager.environments.generations import read_manifest
+from envmanager.environments.inventory import ModuleStatus
 from envmanager.environments.lifecycle import Environments, Installed, UpdatePlan
 from envmanager.environments.removal import Removal
 from envmanager.errors import NotInstalled, UsageError
@@ -57,6 +58,7 @@ def add_to(add: Add) -> None:
     remove = add("remove", remove_command, "remove a module's environment", module=True)
     remove.add_argument("--when-free", action="store_true", help="as soon as nobody uses it")
     remove.add_argument("--weights", action="store_true", help="remove its weights too")
+    remove.add_argument("--force", action="store_true", help="remove pinned generations too")
 
 
 def list_command(options: argparse.Namespace) -> Outcome:
@@ -73,11 +75,13 @@ def list_command(options: argparse.Namespace) -> Outcome:
                 s.device,
                 disk_text(s.disk),
                 users_text(s.in_use_by),
+                _pins_text(s),
             )
             for s in statuses
         ]
-        titles = ["module", "state", "version", "gen.", "device", "disk", "in use by"]
-        console.print_table(titles, rows)
+        titles = ["module", "state", "version", "gen.", "device", "disk", "in use by", "pinned"]
+        shown = len(titles) if any(s.pins for s in statuses) else len(titles) - 1
+        console.print_table(titles[:shown], [row[:shown] for row in rows])
         if dates := [s.disk_date for s in statuses if s.disk_date]:
             counted = f"Disk space as counted on {date_text(min(dates))}"
             console.print_line(f"{counted}; count anew: ./run disk --refresh")
@@ -93,6 +97,8 @@ def status_command(options: argparse.Namespace) -> Outcome:
         pairs: dict[str, object] = {"module": f"{status.name} ({status.title})"}
         pairs |= {"state": status.state, "version": status.installed_version or "-"}
         pairs |= {"generations": status.generations, "disk": disk_text(status.disk)}
+        if status.pins:
+            pairs |= {"pinned": _pins_text(status)}
         pairs |= {"in use by": users_text(status.in_use_by) or "-"}
         if status.busy:
             pairs |= {"busy": _busy_text(status.busy)}
@@ -106,6 +112,10 @@ def status_command(options: argparse.Namespace) -> Outcome:
             console.print_line(f"! {problem}")
 
     return Outcome(status.as_dict(), show)
+
+
+def _pins_text(status: ModuleStatus) -> str:
+    return ", ".join(pin.text for pin in status.pins)
 
 
 def install_command(options: argparse.Namespace) -> Outcome:
@@ -240,9 +250,10 @@ def remove_command(options: argparse.Namespace) -> Outcome:
     if options.weights and options.when_free:
         raise UsageError("--weights cannot wait.", "Remove the weights when the module is gone.")
     if options.when_free:
-        done = engine.remove_when_free(name)
+        done = engine.remove_when_free(name, force=options.force)
     else:
-        done = Removal(name, _removed(engine, name, weights=options.weights), [])
+        freed = _removed(engine, name, weights=options.weights, force=options.force)
+        done = Removal(name, freed, [])
     text = f"{name} is removed; {console.size(done.freed_bytes)} are free again."
     if done.deferred:
         text = f"{name} is in use by {users_text(done.waiting_for)}.\n"
@@ -255,11 +266,11 @@ def remove_command(options: argparse.Namespace) -> Outcome:
     return Outcome(data, lambda: console.print_line(text))
 
 
-def _removed(engine: Environments, name: str, *, weights: bool) -> int:
+def _removed(engine: Environments, name: str, *, weights: bool, force: bool) -> int:
     """Remove a module, and its weights where that is wanted; return the bytes freed."""
     kept = inventory.weights_bytes(engine.data, name) if weights else 0
     try:
-        freed = engine.remove(name)
+        freed = engine.remove(name, force=force)
     except NotInstalled:
         if not kept:
             raise

@@ -12,7 +12,10 @@ from pathlib import Path
 import psutil
 
 from envmanager.data import fulldisk
+from envmanager.errors import FilesInUse
 from ga3_nodes import home
+
+_PATIENCE_S = 10.0  # for a program that has a file open: a virus scanner soon lets go
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -34,7 +37,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            home.patiently(lambda: temporary.replace(path), seconds=10.0)
+            home.patiently(lambda: temporary.replace(path), seconds=_PATIENCE_S)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -63,6 +66,11 @@ def discard(path: Path, trash: Path) -> None:
     """Delete a folder: at once out of its place, and from the disk as far as that works now.
 
     Windows cannot delete what a process has open; `empty_trash` tries again later.
+
+    Raises
+    ------
+    FilesInUse
+        Windows does not even let it out of its place; it is as it was.
     """
     if not path.exists():
         return
@@ -73,9 +81,24 @@ def discard(path: Path, trash: Path) -> None:
         if not fulldisk.is_full(error):
             raise
         grave = trash  # no room for one more folder: this one becomes the trash
-    home.patiently(lambda: path.rename(grave), seconds=10.0)
+    try:
+        home.patiently(lambda: path.rename(grave), seconds=_PATIENCE_S)
+    except PermissionError as error:
+        raise FilesInUse(
+            f"{path} cannot be deleted: another program has a file in it open, or it belongs to "
+            f"another account ({error}).",
+            "Close what shows or scans that folder (Explorer, an editor, an antivirus), then "
+            "run the command again.",
+            details={"folder": str(path)},
+        ) from error
     shutil.rmtree(grave, ignore_errors=True)
     _remove_if_empty(trash)
+
+
+def discard_if_free(path: Path, trash: Path) -> None:
+    """Delete a folder like `discard`; where another program holds it, leave it for a later time."""
+    with contextlib.suppress(FilesInUse):
+        discard(path, trash)
 
 
 def empty_trash(trash: Path) -> None:

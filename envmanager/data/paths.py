@@ -49,6 +49,11 @@ class DataFolder:
         return self.root / "trash"
 
     @property
+    def downloads(self) -> Path:
+        """Files of large wheels, whole or begun, of installs that are not published yet."""
+        return self.root / "downloads"
+
+    @property
     def clients(self) -> Path:
         """Copies of the client package that the node scripts import."""
         return self.root / "client"

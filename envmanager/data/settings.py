@@ -71,6 +71,11 @@ class Settings:
     cache_dir: str = _setting(
         "", values.folder(), "cache of downloads; on the data folder's volume it costs no space"
     )
+    resumable_downloads_above_mb: int = _setting(
+        20,
+        values.number(0, 1_000_000, " MB; 0 is never"),
+        "wheels of at least so many MB are downloaded so that they go on where they broke off",
+    )
     generations_kept: int = _setting(
         1, values.number(0, 50), "older environments of a module to keep for a rollback"
     )
@@ -81,6 +86,9 @@ class Settings:
         0,
         values.number(0, _WEEK_S, " seconds; 0 is the module's own time"),
         "seconds without a call after which a worker ends; 0: the module's own",
+    )
+    author: str = _setting(
+        "", values.line(200), "your name, which stands in the modules that you export"
     )
 
 
@@ -182,21 +190,35 @@ def cache_dir(path: Path) -> Path | None:
     return Path(chosen) if chosen else None
 
 
+def resumable_above(path: Path) -> int:
+    """Return from how many bytes on a wheel's download can be resumed, 0 for none.
+
+    As far as the file can be read, else the default.
+    """
+    chosen = _one(path, "resumable_downloads_above_mb", Settings.resumable_downloads_above_mb)
+    return int(chosen) * 1_000_000
+
+
 def auto_install(path: Path) -> bool:
     """Tell whether nodes may install what they lack, as far as the file can be read."""
     return bool(_one(path, "auto_install"))
 
 
-def _one(path: Path, name: str) -> Any:
-    """Return one setting, None where it is not set.
+def author(path: Path) -> str:
+    """Return the name that stands in exported modules, as far as the file can be read."""
+    return str(_one(path, "author", ""))
+
+
+def _one(path: Path, name: str, default: Any = None) -> Any:
+    """Return one setting, the default where it is not set.
 
     Unlike `load` it never fails: what only shows or publishes things needs no valid settings.
     """
     try:
         chosen = tomllib.loads(path.read_text("utf-8")).get(name)
-        return kind(name).check(chosen) if chosen else None
+        return kind(name).check(chosen) if chosen not in (None, "") else default
     except (OSError, ValueError, RecursionError):
-        return None
+        return default
 
 
 def _checked(name: str, value: Any, where: str) -> Any:

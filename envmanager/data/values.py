@@ -98,6 +98,16 @@ def url(schemes: Sequence[str] = ("http", "https", "file"), *, folder: bool = Fa
     return Kind(takes, check, look=_missing)
 
 
+def line(longest: int) -> Kind:
+    """Take one line of text that can be printed."""
+
+    def check(value: Any) -> str:
+        text = _text(value)
+        return _require(len(text) <= longest and (not text or text.isprintable()), text)
+
+    return Kind(f"one line of text, up to {longest} characters", check)
+
+
 def folder() -> Kind:
     """Take the full path of a folder, which need not exist yet."""
 

@@ -74,6 +74,12 @@ def holder(lock: Path) -> Writer | None:
         return None  # another account's, which has just made it
 
 
+def others_at_work(data: DataFolder, name: str = "") -> bool:
+    """Tell whether somebody changes a module other than this one right now."""
+    own = lock_path(data, name) if name else None
+    return any(holder(path) for path in data.root.glob("envs/*.lock") if path != own)
+
+
 def _noted(lock: Path) -> Writer:
     note, empty = locks.read_note(lock), asdict(Writer())
     return Writer(**{k: note[k] for k, v in empty.items() if type(note.get(k)) is type(v)})

@@ -1,4 +1,4 @@
-"""Cleans uv's cache without breaking an environment."""
+"""Cleans uv's cache without breaking an environment, and what downloads have left."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from envmanager.data.paths import DataFolder
 from envmanager.disk.counting import Counter, real, scan, with_separator
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report, ignore
+from envmanager.packages.wheel_store import WheelStore
 
 
 class CacheCleaner(Protocol):
@@ -28,7 +29,8 @@ def clean_cache(
 ) -> int:
     """Remove from uv's cache what it no longer needs; return the bytes that this freed.
 
-    Environments keep their files: a hard link holds the bytes without the cache.
+    Environments keep their files: a hard link holds the bytes without the cache. Large wheels of
+    installs that broke off go too, unless a module is being changed right now.
 
     Parameters
     ----------
@@ -40,13 +42,13 @@ def clean_cache(
     GA3EnvError
         An environment has symbolic links into the cache (``UV_LINK_MODE=symlink``) and would break.
     """
-    cache = real(data.uv_cache)
+    cache, freed = real(data.uv_cache), WheelStore(data).sweep(everything=True)
     if not Path(cache).is_dir():
-        return 0
+        return freed
     _refuse_if_linked(data, cache, cancel)
     before = scan(data.uv_cache, report, cancel).own
     uv.clean_cache(everything=everything)
-    return max(0, before - scan(data.uv_cache, report, cancel).own)
+    return freed + max(0, before - scan(data.uv_cache, report, cancel).own)
 
 
 def _refuse_if_linked(data: DataFolder, cache: str, cancel: CancelToken | None) -> None:

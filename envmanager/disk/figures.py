@@ -9,7 +9,7 @@ from typing import Any
 from envmanager.disk.counting import Usage
 from envmanager.disk.volumes import Volume
 
-PARTS = ("envs", "cache", "weights", "trash", "logs", "python", "standin", "client", "rest")
+PARTS = tuple("envs cache downloads weights trash logs python standin client rest".split())
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from envmanager.data import settings
 from envmanager.data.paths import DataFolder
 from envmanager.disk.volumes import Volume, volumes
+from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
+from envmanager.packages.wheel_store import WheelStore
+from envmanager.uv import cache as uv_cache
 
 # Allocated bytes of an unpacked wheel by the bytes of its file, in clusters of 4096. Measured on 33
 # wheels for Linux as uv had unpacked them (271.6 MB became 990.3 MB: 3.65; scipy 3.3, numpy 3.5,
@@ -57,26 +61,53 @@ class Prediction:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class _Need:
+    """What an install takes of a volume: to stay, and until it is published; in bytes."""
+
+    volume: Volume
+    lasting: int
+    passing: int = 0
+
+    @property
+    def reserve(self) -> int:
+        """What should stay free beside."""
+        return max(_KEPT_FREE, self.lasting // 10)
+
+    @property
+    def spare(self) -> int:
+        """What is left over; negative where something is missing."""
+        return self.volume.free - self.lasting - self.passing - self.reserve
+
+
 def predict(data: DataFolder, wheels: Iterable[Wheel]) -> Prediction:
     """Predict what the install of these wheels into a new environment takes."""
     wheels = list(wheels)
     missing = [wheel for wheel in wheels if not _is_cached(data.uv_cache, wheel)]
     fetched, linked = _unpacked(missing), _unpacked(wheels)
-    own = int(linked * _OWN)
+    own, passing = int(linked * _OWN), _kept_until_published(data, missing)
     found = volumes(data)
-    # A cache on another volume cannot be linked from: the environment gets copies.
-    needs = [linked + own, fetched] if len(found) > 1 else [fetched + own]
-    pairs = list(zip(found, needs, strict=False))
+    if len(found) > 1:  # a cache on another volume cannot be linked from: copies are made
+        needs = [_Need(found[0], linked + own, passing), _Need(found[1], fetched)]
+    else:
+        needs = [_Need(volume, fetched + own, passing) for volume in found]
     unknown = tuple(wheel.package for wheel in missing if not wheel.size)
-    volume, needed = min(pairs, key=lambda pair: pair[0].free - _with_reserve(pair[1]))
+    tightest = min(needs, key=lambda need: need.spare)
     return Prediction(
         download_bytes=sum(wheel.size for wheel in missing),
-        disk_bytes=sum(needs),
-        free_bytes=volume.free,
-        fits=volume.free >= _with_reserve(needed),
-        sentence=_sentence(volume, needed, unknown),
+        disk_bytes=sum(need.lasting for need in needs),
+        free_bytes=tightest.volume.free,
+        fits=tightest.spare >= 0,
+        sentence=_sentence(tightest, unknown),
         unknown=unknown,
     )
+
+
+def _kept_until_published(data: DataFolder, missing: Iterable[Wheel]) -> int:
+    """Return the bytes of the files of large wheels that are still to come."""
+    limit, store = settings.resumable_above(data.settings), WheelStore(data)
+    large = (wheel for wheel in missing if limit and wheel.size >= limit)
+    return sum(wheel.size - store.come(wheel) for wheel in large if wheelhouse.is_remote(wheel))
 
 
 def _unpacked(wheels: Iterable[Wheel]) -> int:
@@ -87,35 +118,21 @@ def _ratio(wheel: Wheel) -> float:
     return _UNPACKED_NVIDIA if wheel.package.startswith("nvidia-") else _UNPACKED
 
 
-def _with_reserve(needed: int) -> int:
-    return needed + max(_KEPT_FREE, needed // 10)
-
-
 def _is_cached(cache: Path, wheel: Wheel) -> bool:
-    """Tell whether uv's cache has a wheel: a file of its package there holds the wheel's sha256.
-
-    The layout is that of the pinned uv; another one would make the prediction too large, no more.
-    """
-    hashes = [digest.encode() for _, digest in wheel.files if digest]
-    pattern = f"{wheel.package}/{wheel.version}-*"
-    pointers = [*cache.glob(f"wheels-v*/*/{pattern}"), *cache.glob(f"wheels-v*/*/*/{pattern}")]
-    for pointer in pointers:
-        if pointer.suffix in (".http", ".rev") and pointer.is_file():
-            content = pointer.read_bytes()
-            if any(digest in content for digest in hashes):
-                return True
-    return False
+    """Tell whether uv's cache has a wheel; where it does not tell, the prediction is too large."""
+    hashes = [digest for _, digest in wheel.files]
+    return bool(uv_cache.origins(cache, wheel.package, wheel.version, hashes))
 
 
-def _sentence(volume: Volume, needed: int, unknown: tuple[str, ...]) -> str:
-    about = f"{'at least' if unknown else 'about'} {_gb(needed)}"
-    free = f"{_gb(volume.free)} free on the volume of {volume.path}"
-    if volume.free >= _with_reserve(needed):
+def _sentence(need: _Need, unknown: tuple[str, ...]) -> str:
+    about = f"{'at least' if unknown else 'about'} {_gb(need.lasting)}"
+    free = f"{_gb(need.volume.free)} free on the volume of {need.volume.path}"
+    if need.spare >= 0:
         return f"The environment takes {about}; there are {free}."
-    reserve = _gb(_with_reserve(needed) - needed)
+    meanwhile = f", {_gb(need.passing)} more until it is installed" if need.passing else ""
     return (
-        f"The environment may not fit: it takes {about}, and {reserve} should stay free beside, "
-        f"but there are {free}."
+        f"The environment may not fit: it takes {about}{meanwhile}, and {_gb(need.reserve)} "
+        f"should stay free beside, but there are {free}."
     )
 
 

@@ -20,7 +20,7 @@ from envmanager.data.paths import DataFolder
 from envmanager.data.users import user_text
 from envmanager.doctor.line import Check, Examine, Patient
 from envmanager.environments import inventory
-from envmanager.environments.generations import read_manifest
+from envmanager.environments.generations import is_pinned, read_manifest
 from envmanager.errors import ConfigError, GA3EnvError
 from envmanager.modules import catalog
 from envmanager.weights.store import Store
@@ -228,7 +228,8 @@ def _dead_folders(data: DataFolder) -> Iterator[Path]:
         for number in inventory.numbers(data, module.name):
             folder = module / str(number)
             mine = current is not None and current.generation == number
-            if not mine and read_manifest(folder) is None and _is_settled(folder):
+            kept = mine or is_pinned(folder)
+            if not kept and read_manifest(folder) is None and _is_settled(folder):
                 yield folder
         yield from filter(_is_settled, module.glob("plan-*"))
 

@@ -19,11 +19,12 @@ from envmanager.environments import devices, health, overlay
 from envmanager.environments.devices import Device
 from envmanager.environments.generations import MANIFEST, copied, sha256, source_sha256
 from envmanager.environments.runtimes import Packages, Runtime
-from envmanager.errors import CatalogError, InstallFailed
+from envmanager.errors import CatalogError, InstallFailed, ToolFailed
 from envmanager.events import CancelToken, LogLine, Notice, Report, Stage
 from envmanager.modules.catalog import Module
 from envmanager.packages import resolution, trust
 from envmanager.packages.backends import AUTO
+from envmanager.packages.lockfile import Wheel
 from envmanager.packages.resolution import Resolved
 from envmanager.processes import process
 from envmanager.uv.program import Uv
@@ -73,6 +74,13 @@ class Build:
         `source_sha256` of the module's folder, where a repair builds from a generation's copies.
     timings : dict of float
         Seconds that each stage took.
+    wheels : list of Wheel
+        What the environment is made of, once that is resolved.
+    supply : callable, optional
+        Is given the generation's folder, and puts a ``pylock.toml`` there in the place of looking
+        the packages up, and their files into the `WheelStore`.
+    known : Path, optional
+        The ``pylock.toml`` of before, for where the packages cannot be looked up.
     """
 
     module: Module
@@ -85,6 +93,9 @@ class Build:
     source: str = ""
     device: Device = field(default_factory=Device)
     timings: dict[str, float] = field(default_factory=dict)
+    wheels: list[Wheel] = field(default_factory=list)
+    supply: Callable[[Path], None] | None = None
+    known: Path | None = None
     _running: tuple[str, float] = ("", 0.0)
 
     @cached_property
@@ -114,6 +125,7 @@ class Build:
         request = self._runtime.python(self.wish.python)
         self._stage("prepare", "Preparing the environment", lambda: self._prepare(request))
         resolved = self._stage("resolve", "Resolving the packages", self._resolve)
+        self.wheels = resolved.wheels
         self._warn_of_space(resolved)
         packages = self._runtime.packages(
             self.folder, resolved, self.report, self.cancel, self._begin_install
@@ -163,14 +175,30 @@ class Build:
         self.uv.make_venv(self.folder / ".venv", request)
 
     def _resolve(self) -> Resolved:
-        resolved = resolution.resolve(
-            self.folder, self.uv, self.python, backend=self.wish.backend, fresh=self.wish.fresh
-        )
+        resolved = self._found()
         if resolved.choice:
             self.report(LogLine(resolved.choice.sentence))
             if resolved.choice.problem:
                 self.report(Notice(resolved.choice.problem))
         return resolved
+
+    def _found(self) -> Resolved:
+        """Look the packages up, or take those that are given; without a network those of before."""
+        backend = self.wish.backend
+        if self.supply:
+            self.supply(self.folder)
+            return resolution.adopt(self.folder, self.uv, backend)
+        try:
+            return resolution.resolve(
+                self.folder, self.uv, self.python, backend=backend, fresh=self.wish.fresh
+            )
+        except ToolFailed as error:
+            if self.known is None or error.code != ToolFailed.code:
+                raise
+            self.report(LogLine(error.message))
+            self.report(Notice("The packages cannot be looked up: the same files as before serve."))
+            shutil.copyfile(self.known, self.folder / "pylock.toml")
+            return resolution.adopt(self.folder, self.uv, backend)
 
     def _warn_of_space(self, resolved: Resolved) -> None:
         """Say that it may not fit, and go on: an estimate must not keep a user from trying."""

@@ -15,7 +15,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -48,10 +48,24 @@ class Downloads:
         uv's cache, before uv starts.
     wheels : iterable of Wheel
         What is to be installed, from the cache or not.
+    here : collection of str
+        The packages that uv takes from files: no downloads.
+    before : int
+        The bytes that were downloaded before uv began, which count as well.
+    pace : Pace
+        The rate so far.
     """
 
-    def __init__(self, cache: Path, wheels: Iterable[Wheel]) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        wheels: Iterable[Wheel],
+        here: Collection[str] = (),
+        before: int = 0,
+        pace: Pace | None = None,
+    ) -> None:
         self._cache = cache
+        self._here, self._before = here, before
         self._sizes = {wheel.package: wheel.size for wheel in wheels}
         self._lacking: set[str] = set()
         self._complete: set[str] = set()
@@ -59,8 +73,8 @@ class Downloads:
         self._foreign = uv_cache.streaming(cache)
         self._archives = uv_cache.archives(cache)
         self._streams: dict[Path, _Stream] = {}
-        self._done = 0
-        self._pace = Pace()
+        self._done = before
+        self._pace = pace or Pace()
         self._next_look = 0.0
 
     @property
@@ -73,7 +87,7 @@ class Downloads:
         if match := _PLANNED.match(line):
             self._planned += 1
         if match := _LACKING.match(line):
-            self._lacking.add(_normal(match[1]))
+            self._lacking |= {_normal(match[1])}.difference(self._here)
         elif match := _CACHED.match(line):
             self._lacking.discard(_normal(unquote(match[1]).partition("-")[0]))
         elif match := _COMPLETE.match(line):
@@ -96,7 +110,8 @@ class Downloads:
 
     def end(self) -> Progress:
         """Return the progress of downloads that are done."""
-        total = max(self._done, sum(self._sizes.get(name, 0) for name in self._lacking))
+        lacking = sum(self._sizes.get(name, 0) for name in self._lacking)
+        total = max(self._done, self._before + lacking)
         return Progress(total, total, bytes_per_s=self._pace.mean())
 
     def _see_complete(self) -> None:
@@ -112,7 +127,8 @@ class Downloads:
             stream.look()
 
     def _progress(self, now: float) -> Progress:
-        complete = sum(self._sizes.get(name, 0) for name in self._complete & self._lacking)
+        of_uv = self._complete & self._lacking
+        complete = self._before + sum(self._sizes.get(name, 0) for name in of_uv)
         missing = [self._sizes.get(name, 0) for name in self._lacking - self._complete]
         partly = sum(stream.packed for stream in self._streams.values())
         known = all(missing)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from envmanager.errors import CatalogError
 from envmanager.modules.catalog import Module
 
 MANIFEST = "manifest.json"
+PIN = "pin.json"  # in a generation that is never cleaned up
 OVERLAY = "overlay"  # the packages of a module that runs inside NIS
 _COPIED = ("worker.py", "test_worker.py", "module.toml", "pyproject.toml", "requirements.lock")
 
@@ -78,3 +80,35 @@ def sites(folder: Path, manifest: dict[str, Any]) -> list[tuple[Path, dict[str, 
     if "overlaid" in manifest:
         found.append((folder / OVERLAY, {name: packages[name] for name in overlaid}))
     return found
+
+
+# ---- pins: see `pins` ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A generation that is kept; `date` is ISO 8601, UTC, and empty where it is not known."""
+
+    generation: int
+    note: str
+    date: str
+
+    @property
+    def text(self) -> str:
+        """The generation with its note: ``2 (paper 2026)``."""
+        return f"{self.generation} ({self.note})" if self.note else str(self.generation)
+
+
+def is_pinned(folder: Path) -> bool:
+    """Tell whether a generation is never to be cleaned up; a damaged pin still holds."""
+    return (folder / PIN).exists()
+
+
+def pin_of(folder: Path) -> Pin:
+    """Return the pin of a pinned generation's folder."""
+    number = int(folder.name)
+    try:
+        content = json.loads((folder / PIN).read_text("utf-8"))
+        return Pin(number, str(content["note"]), str(content["date"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Pin(number, "", "")

@@ -10,8 +10,10 @@ from pathlib import Path
 from envmanager.data.paths import venv_packages, venv_python
 from envmanager.environments import health
 from envmanager.environments.downloads import Downloads
+from envmanager.environments.large_wheels import LOCAL, LargeWheels
 from envmanager.errors import InstallFailed
 from envmanager.events import CancelToken, LogLine, Report
+from envmanager.fetching.pace import Pace
 from envmanager.packages.lockfile import Wheel
 from envmanager.uv import cache as uv_cache
 from envmanager.uv.program import Uv
@@ -44,7 +46,8 @@ class Installation:
     def install(self) -> None:
         """Download the packages and link them into the environment.
 
-        One run of uv does both: a line of it tells when the second begins.
+        What is large we download before, so that it can be resumed. The rest and the install are
+        one run of uv: a line of it tells when the second begins.
         """
         self._sync(self.fetched)
 
@@ -83,13 +86,17 @@ class Installation:
         return True
 
     def _sync(self, fetched: Callable[[], None], damaged: Sequence[str] = ()) -> None:
-        cache = self.uv.data.uv_cache
+        cache, pace = self.uv.data.uv_cache, Pace()
         uv_cache.sweep(cache)  # what an engine that was killed has left
-        watch = _Watch(Downloads(cache, self.wheels), self.report, fetched)
         python = venv_python(self.folder / ".venv")
-        pylock = self.folder / self.pylock
-        self.uv.sync(pylock, python, watch.line, watch.poll, damaged, self.target)
+        means = (self.report, self.cancel, pace, self.target)
+        large = LargeWheels(self.uv, python, self.wheels, *means)
+        provided = large.provide(self.folder / self.pylock, damaged)
+        downloads = Downloads(cache, self.wheels, provided.packages, provided.fetched, pace)
+        watch = _Watch(downloads, self.report, fetched)
+        self.uv.sync(provided.pylock, python, watch.line, watch.poll, damaged, self.target)
         watch.end()
+        (self.folder / LOCAL).unlink(missing_ok=True)  # its paths are for this install only
 
     def _problems(self) -> list[health.Problem]:
         wanted = {wheel.package: wheel.version for wheel in self.wheels}

@@ -9,7 +9,13 @@ from envmanager import disk, workers
 from envmanager.data import writers
 from envmanager.data.paths import DataFolder
 from envmanager.data.writers import Writer
-from envmanager.environments.generations import read_manifest, source_sha256
+from envmanager.environments.generations import (
+    Pin,
+    is_pinned,
+    pin_of,
+    read_manifest,
+    source_sha256,
+)
 from envmanager.errors import CatalogError, ConfigError, NotInstalled, UnknownModule
 from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
@@ -37,6 +43,7 @@ class ModuleStatus:
     problems: list[str] = field(default_factory=list)
     manifest: dict[str, Any] | None = None
     weights: list[SetState] = field(default_factory=list)
+    pins: list[Pin] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -83,6 +90,30 @@ def numbers(data: DataFolder, name: str) -> list[int]:
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
 
 
+def pins(data: DataFolder, name: str) -> list[Pin]:
+    """Return the pins of a module, by generation."""
+    folders = (data.generation(name, number) for number in numbers(data, name))
+    return [pin_of(folder) for folder in folders if is_pinned(folder)]
+
+
+def manifest_of(data: DataFolder, name: str, number: int) -> dict[str, Any]:
+    """Return the manifest of a generation.
+
+    Raises
+    ------
+    NotInstalled
+        There is no such generation, or it is not complete; the hint lists the complete ones.
+    """
+    present = numbers(data, name)
+    found = {n: read_manifest(data.generation(name, n)) for n in present}
+    if manifest := found.get(number):
+        return manifest
+    complete = ", ".join(str(n) for n in present if found[n]) or "none"
+    raise NotInstalled(
+        f"{name} has no generation {number}.", f"There are: {complete}.", code="no_generation"
+    )
+
+
 def is_current(module: Module, entry: home.ModuleEntry) -> bool:
     """Tell whether a complete environment was built from the module's present files."""
     manifest = read_manifest(entry.folder)
@@ -121,8 +152,7 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
     state = _state(module, entry, manifest, problems, weights_missing=missing)
     state = _passing(data, name, writer, state)
     present = numbers(data, name)
-    if manifest and manifest.get("device_problem"):
-        problems.append(manifest["device_problem"])
+    problems += filter(None, [(manifest or {}).get("device_problem")])
     usage, date = _disk_use(counted or disk.cached(data), name, present, manifest)
     return ModuleStatus(
         name=name,
@@ -141,6 +171,7 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         problems=problems,
         manifest=manifest,
         weights=sets,
+        pins=pins(data, name),
     )
 
 

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from envmanager import disk, workers
 from envmanager.data import config, writers
-from envmanager.data.files import discard
+from envmanager.data.files import discard_if_free
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
 from envmanager.environments import health, inventory, planning, removal
 from envmanager.environments.building import Build, Wish
-from envmanager.environments.generations import MANIFEST, read_manifest, source_sha256
+from envmanager.environments.generations import (
+    MANIFEST,
+    is_pinned,
+    read_manifest,
+    source_sha256,
+)
 from envmanager.errors import ConfigError, InstallFailed, NotInstalled
 from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
 from envmanager.packages import resolution
 from envmanager.packages.backends import AUTO, CPU
+from envmanager.packages.wheel_store import WheelStore
 from envmanager.processes import process
 from envmanager.uv import cache as uv_cache
 from envmanager.uv.program import Uv
@@ -91,6 +98,7 @@ class Environments:
         *,
         python: str = "",
         backend: str = "",
+        supply: Callable[[Path], None] | None = None,
         report: Report = ignore,
         cancel: CancelToken | None = None,
     ) -> Installed:
@@ -102,6 +110,8 @@ class Environments:
             A version or a path; by default as it is, else what the settings or the module say.
         backend : str
             The build of torch: ``auto``, ``cpu`` or a CUDA build; by default as it is, else auto.
+        supply : callable, optional
+            What brings the packages in the place of the network; see `Build`.
 
         Raises
         ------
@@ -116,7 +126,7 @@ class Environments:
             wish = Wish(python, backend)
             number = self._current(module, published, wish)
             if number is None:
-                return self._publish_new(module, published, wish, report, cancel)
+                return self._publish_new(module, published, wish, report, cancel, supply=supply)
             self._sweep(name, number)
             self._prune(name, number)
         folder = self.data.generation(name, number)
@@ -226,8 +236,12 @@ class Environments:
             problems = self.verify(name, report=report, cancel=cancel)
             if not problems:
                 return Repaired(name, problems, published.generation, False)
-            source = manifest.get("source_sha256", "") if module.folder == published.folder else ""
-            done = self._publish_new(module, published, Wish(), report, cancel, source=source)
+            own = module.folder == published.folder  # its copies are intact
+            source = manifest.get("source_sha256", "") if own else ""
+            known = published.folder / "pylock.toml" if own else None
+            done = self._publish_new(
+                module, published, Wish(), report, cancel, source=source, known=known
+            )
             return Repaired(name, problems, done.generation, True)
 
     def rollback(
@@ -264,27 +278,36 @@ class Environments:
             self._publish(name, manifest["entry"])
         return Installed(name, manifest["version"], number, folder, True, _since(started))
 
-    def remove(self, name: str) -> int:
+    def remove(self, name: str, *, force: bool = False) -> int:
         """Remove a module's environments; return the bytes of its own that this frees.
+
+        Parameters
+        ----------
+        force : bool
+            Remove pinned generations too.
 
         Raises
         ------
         NotInstalled
             There is none.
+        BadInput
+            A generation is pinned; nothing was changed.
         ModuleInUse
             A worker is in the middle of a call, or another program changes the module.
         """
-        return removal.remove(self.data, name)
+        return removal.remove(self.data, name, force=force)
 
-    def remove_when_free(self, name: str) -> removal.Removal:
+    def remove_when_free(self, name: str, *, force: bool = False) -> removal.Removal:
         """Remove a module's environments now, or have it done once nobody uses them.
 
         Raises
         ------
         NotInstalled
             There is none.
+        BadInput
+            A generation is pinned, and `force` is not set; nothing was changed.
         """
-        return removal.remove_when_free(self.data, name)
+        return removal.remove_when_free(self.data, name, force=force)
 
     # ---- questions --------------------------------------------------------------------------
 
@@ -332,6 +355,8 @@ class Environments:
         cancel: CancelToken | None,
         *,
         source: str = "",
+        supply: Callable[[Path], None] | None = None,
+        known: Path | None = None,
     ) -> Installed:
         """Build the next generation, publish it, and drop the oldest ones."""
         started = time.perf_counter()
@@ -342,7 +367,10 @@ class Environments:
         uv = Uv(self.data, self.settings, cancel)
         before = (read_manifest(published.folder) if published else None) or {}
         wish = wish.or_else(before)
+        store = WheelStore(self.data)
+        store.sweep(name)
         build = Build(module, number, self.data, uv, report, cancel, wish, source)
+        build.supply, build.known = supply, known
         try:
             build.run()
             report(Stage("publish", "Publishing the environment"))
@@ -350,9 +378,10 @@ class Environments:
             self._publish(name, build.entry())
         except BaseException:
             if not self._is_published(name, number):  # Ctrl-C may come right after
-                discard(build.folder, self.data.trash)
+                discard_if_free(build.folder, self.data.trash)
             uv_cache.sweep(self.data.uv_cache)  # uv leaves half a wheel when another one is wrong
             raise
+        store.release(build.wheels, name)
         self._prune(name, number)
         return Installed(name, module.version, number, build.folder, True, _since(started))
 
@@ -388,10 +417,10 @@ class Environments:
         """Remove what an install that was killed left behind: generations without a manifest."""
         for number in inventory.numbers(self.data, name):
             folder = self.data.generation(name, number)
-            if number == published:
+            if number == published or is_pinned(folder):
                 continue
             if read_manifest(folder) is None and not workers.serves(self.data, name, number):
-                discard(folder, self.data.trash)
+                discard_if_free(folder, self.data.trash)
 
     def _is_published(self, name: str, number: int) -> bool:
         try:
@@ -432,11 +461,15 @@ class Environments:
         return None
 
     def _prune(self, name: str, published: int) -> None:
-        """Keep as many older generations as the settings say, and those with a live worker."""
-        older = [number for number in inventory.numbers(self.data, name) if number < published]
+        """Keep pins, those with a live worker, and as many others as the settings say."""
+        older = [
+            number
+            for number in inventory.numbers(self.data, name)
+            if number < published and not is_pinned(self.data.generation(name, number))
+        ]
         for number in older[: max(0, len(older) - self.settings.generations_kept)]:
             if not workers.serves(self.data, name, number):
-                discard(self.data.generation(name, number), self.data.trash)
+                discard_if_free(self.data.generation(name, number), self.data.trash)
 
 
 def _since(started: float) -> float:

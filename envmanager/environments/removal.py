@@ -18,12 +18,13 @@ from envmanager.data import config, files, writers
 from envmanager.data.paths import DataFolder
 from envmanager.data.users import User, user_text
 from envmanager.environments import inventory
-from envmanager.errors import DiskFull, GA3EnvError, ModuleInUse, NotInstalled
+from envmanager.errors import BadInput, DiskFull, GA3EnvError, ModuleInUse, NotInstalled
 from envmanager.events import Report, Stage, ignore
 from envmanager.modules import catalog
 from ga3_nodes import home
 
 _PATIENCE_S = 15.0  # for a worker that was told to end
+_FORCED = "force"  # in a removal that waits: pinned generations go too
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,27 @@ class Removal:
         return {**asdict(self), "deferred": self.deferred}
 
 
-def remove(data: DataFolder, name: str) -> int:
+def remove(data: DataFolder, name: str, *, force: bool = False) -> int:
     """Remove a module's environments; return the bytes of its own that this frees.
+
+    Parameters
+    ----------
+    force : bool
+        Remove pinned generations too.
 
     Raises
     ------
     NotInstalled
         There is none.
+    BadInput
+        A generation is pinned; nothing was changed.
     ModuleInUse
         A worker is in the middle of a call, or another program changes the module.
     """
     with writers.sole(data, name, "remove"):
         _require(data, name)
+        if not force:
+            _refuse_if_pinned(data, name)
         return _remove(data, name)
 
 
@@ -83,6 +93,19 @@ def _require(data: DataFolder, name: str) -> None:
     if not _is_there(data, name):
         catalog.find(name, data)
         raise NotInstalled(f"The module {name!r} is not installed.", "Nothing to do.")
+
+
+def _refuse_if_pinned(data: DataFolder, name: str) -> None:
+    """Raise BadInput where somebody has asked to keep a generation for good."""
+    if pins := inventory.pins(data, name):
+        told = ", ".join(pin.text for pin in pins)
+        raise BadInput(
+            f"{name} has pinned generations: {told}.",
+            f"Nothing was removed. Unpin them (./run unpin {name}), or remove all of it with "
+            f"./run remove {name} --force",
+            code="pinned",
+            details={"pins": [asdict(pin) for pin in pins]},
+        )
 
 
 def _refuse_if_busy(data: DataFolder, name: str) -> None:
@@ -118,22 +141,32 @@ def _unpublish(data: DataFolder, name: str) -> None:
 # ---- removals that wait -------------------------------------------------------------------------
 
 
-def remove_when_free(data: DataFolder, name: str) -> Removal:
+def remove_when_free(data: DataFolder, name: str, *, force: bool = False) -> Removal:
     """Remove a module's environments now, or have it done once nobody uses them.
+
+    Parameters
+    ----------
+    force : bool
+        Remove pinned generations too. They keep their pins until then.
 
     Raises
     ------
     NotInstalled
         There is none.
+    BadInput
+        A generation is pinned; nothing was changed.
     """
     _require(data, name)
+    if not force:
+        _refuse_if_pinned(data, name)
     users = _present_users(data, name)
     if not users:
         try:
-            return Removal(name, remove(data, name), [])
+            return Removal(name, remove(data, name, force=force), [])
         except ModuleInUse as error:  # since a moment ago
             users = error.details["in_use_by"]
-    files.write_text(writers.removal_mark(data, name), f"{time.time()}\n")
+    forced = f"{_FORCED}\n" if force else ""
+    files.write_text(writers.removal_mark(data, name), f"{time.time()}\n{forced}")
     return Removal(name, 0, users)
 
 
@@ -173,8 +206,11 @@ def sweep(data: DataFolder, *, spared: str = "", report: Report = ignore) -> lis
 
 def _remove_marked(data: DataFolder, name: str) -> None:
     with writers.sole(data, name, "remove"):
-        if not writers.removal_mark(data, name).exists():
+        mark = writers.removal_mark(data, name)
+        if not mark.exists():
             return  # an install has just decided otherwise
+        if _FORCED not in mark.read_text("utf-8"):
+            _refuse_if_pinned(data, name)  # by somebody who was quicker than the mark
         if _is_there(data, name):
             _remove(data, name)
         else:

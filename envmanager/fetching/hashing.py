@@ -34,3 +34,8 @@ def hashed(path: Path, cancel: CancelToken) -> Fetched:
             digest.update(data)
             size += len(data)
     return Fetched(size, digest.hexdigest())
+
+
+def hash_of(content: bytes) -> Fetched:
+    """Return size and sha256 of what a file holds."""
+    return Fetched(len(content), hashlib.sha256(content).hexdigest())

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -93,11 +95,10 @@ class OwnModules:
         _refuse_name(name)
         if not title.isprintable() or not title.strip():
             raise BadInput(f"The title {title!r} is not one line of text.", "Give another one.")
-        with placing.staging(self.data, name, "new-module", self.report) as staged:
-            self._refuse_existing(name, update=False, replace_shipped=replace_shipped)
+        with self.staging(name, "new-module", replace_shipped=replace_shipped) as staged:
             _write_template(staged, name, title)
             self._make_lock(staged, staged)
-            return self._put(staged, name)
+            return self.put(staged, name)
 
     def add(
         self,
@@ -129,15 +130,15 @@ class OwnModules:
         """
         source = folder.resolve()
         module = module_check.check(folder, locked=not lock)
-        _refuse_name(module.name)
         self._refuse_place(source)
-        with placing.staging(self.data, module.name, "add-module", self.report) as staged:
-            self._refuse_existing(module.name, update=update, replace_shipped=replace_shipped)
+        with self.staging(
+            module.name, "add-module", update=update, replace_shipped=replace_shipped
+        ) as staged:
             self.report(Stage("copy", "Copying the folder"))
             self._copy(source, staged)
             if lock:
                 self._make_lock(staged, staged)
-            return self._put(staged, module.name)
+            return self.put(staged, module.name)
 
     def lock(self, name: str) -> Relocked:
         """Make the lock of a user's module anew, after a change of its ``pyproject.toml``.
@@ -165,10 +166,41 @@ class OwnModules:
         ]
         return Relocked(name, folder, len(new), changes)
 
-    # ---- parts ------------------------------------------------------------------------------
+    @contextmanager
+    def staging(
+        self, name: str, what: str, *, update: bool = False, replace_shipped: bool = False
+    ) -> Iterator[Path]:
+        """Yield an empty folder for a new module's files, to be `put`; it is gone at the end.
 
-    def _put(self, staged: Path, name: str) -> Added:
-        """Check a staged folder as any other, and make it the module."""
+        Parameters
+        ----------
+        what : str
+            The command's word, for whoever waits meanwhile.
+        update, replace_shipped : bool
+            As for `add`.
+
+        Raises
+        ------
+        BadInput
+            The name cannot be used, or there is a module of that name.
+        ModuleInUse
+            Another command is changing the module.
+        """
+        _refuse_name(name)
+        with placing.staging(self.data, name, what, self.report) as staged:
+            self._refuse_existing(name, update=update, replace_shipped=replace_shipped)
+            yield staged
+
+    def put(self, staged: Path, name: str) -> Added:
+        """Check a staged folder as any other, and make it the module.
+
+        Raises
+        ------
+        CatalogError
+            Something in the folder is wrong.
+        Cancelled
+            The user's modules are as they were.
+        """
         module = module_check.check(staged)
         if self.cancel:
             self.cancel.check()
@@ -176,6 +208,8 @@ class OwnModules:
         replaced = place.exists()
         placing.put(self.data, name, staged)
         return Added(name, module.version, place, replaced)
+
+    # ---- parts ------------------------------------------------------------------------------
 
     def _make_lock(self, project: Path, target: Path) -> None:
         """Lock what the ``pyproject.toml`` of one folder asks for into another folder."""
@@ -206,7 +240,7 @@ class OwnModules:
             raise BadInput(
                 f"You have a module {name!r} already, in {own}.",
                 "Take another name. To replace the whole folder by another one: "
-                "./run add-module FOLDER --update",
+                "./run add-module FOLDER_OR_FILE --update",
                 code="module_exists",
             )
         if _is_shipped(name) and not replace_shipped:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from envmanager.errors import BadInput, InstallFailed
@@ -62,6 +62,26 @@ def resolve(
     return _with_torch(folder, uv, python, choice)
 
 
+def adopt(folder: Path, uv: Uv, backend: str = AUTO) -> Resolved:
+    """Take the ``pylock.toml`` in a folder as it is: it was resolved before, or elsewhere.
+
+    It is proven as any other, by the lock beside it; nobody is asked.
+
+    Raises
+    ------
+    InstallFailed
+        It lists a file that the lock does not know, or that was another one before.
+    BadInput
+        There is no such backend, or the module has no torch.
+    """
+    lock, wheels = folder / "requirements.lock", lockfile.wheels(folder / "pylock.toml")
+    choice = choose(lock, backend)
+    if choice is not None:
+        return _proven(folder, uv, choice, wheels)
+    lockfile.check(wheels, [lock])
+    return Resolved(wheels)
+
+
 def choose(lock: Path, backend: str) -> Choice | None:
     """Choose the build of torch for this machine; None where the lock has no torch.
 
@@ -117,10 +137,16 @@ def _with_torch(folder: Path, uv: Uv, python: Path, choice: Choice) -> Resolved:
         project = Path(place) / "pyproject.toml"
         project.write_text(torch_family.project(folder / "pyproject.toml", source), "utf-8")
         uv.resolve(project, python, pylock, constraints=locks)
-    wheels = lockfile.wheels(pylock)
+    proven = _proven(folder, uv, choice, lockfile.wheels(pylock))
+    return replace(proven, wheels=wheel_sizes.fill_in(proven.wheels, uv.settings))
+
+
+def _proven(folder: Path, uv: Uv, choice: Choice, wheels: list[Wheel]) -> Resolved:
+    """Compare the torch family with what was trusted before, and all else with the locks."""
+    locks = [folder / "requirements.lock", *_extra_lock(folder, choice.backend)]
     family = [wheel for wheel in wheels if wheel.package in torch_family.MEMBERS]
     _check_rest([wheel for wheel in wheels if wheel not in family], locks, choice)
-    return Resolved(wheel_sizes.fill_in(wheels, uv.settings), choice, trust.check(uv.data, family))
+    return Resolved(wheels, choice, trust.check(uv.data, family))
 
 
 def _extra_lock(folder: Path, backend: str) -> list[Path]:

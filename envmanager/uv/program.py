@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,11 @@ _KEPT = frozenset(
     UV_PYTHON_INSTALL_MIRROR UV_CONCURRENT_DOWNLOADS UV_PYTHON_DOWNLOADS
     """.split()
 )
+# The index that wheels from files are said to come from: see `packages.wheelhouse`. uv never looks
+# into it. Its cache keeps wheels by this address, so it must stay as it is; with a drive letter it
+# is that of a folder on every system.
+WHEELHOUSE = "file:///C:/ga3env-wheels"
+_IN_CACHE = re.compile(r"^DEBUG Registry requirement already cached: ([\w.-]+)==")
 # Lets uv say which packages its cache lacks: `environments.downloads` reads it.
 _TELLING = "uv_installer::plan=debug,uv_client::cached_client=debug"
 
@@ -32,13 +38,22 @@ _TELLING = "uv_installer::plan=debug,uv_client::cached_client=debug"
 class Uv:
     """The pinned uv, with the user's settings and the data folder's cache and interpreters.
 
-    `variables` are more variables of its environment.
+    `variables` are more variables of its environment. `platform` and `python_version` are those of
+    another computer to resolve for, as uv names them.
     """
 
     data: DataFolder
     settings: Settings
     cancel: CancelToken | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    platform: str = ""
+    python_version: str = ""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the user, or an administrator, wants no network."""
+        wanted = os.environ.get("UV_OFFLINE", "").lower()
+        return self.settings.offline or wanted in ("1", "true", "yes", "on", "t", "y")
 
     def version(self) -> str:
         """Return uv's version."""
@@ -52,7 +67,7 @@ class Uv:
     def resolve(
         self, wanted: Path, python: Path, pylock: Path, constraints: Sequence[Path] = ()
     ) -> None:
-        """Resolve a lock or a ``pyproject.toml`` for this machine into a ``pylock.toml``.
+        """Resolve a lock or a ``pyproject.toml`` for a machine into a ``pylock.toml``.
 
         The hashes of a lock are not enforced here: `lockfile.check` does that.
         """
@@ -65,6 +80,10 @@ class Uv:
             "pylock.toml",
         ]
         arguments += ["--python", python, "-o", pylock, "--no-header", *self._sources()]
+        if self.platform:
+            arguments += ["--python-platform", self.platform]
+        if self.python_version:
+            arguments += ["--python-version", self.python_version]
         for file in [*constraints, *self._constraint_files(pylock.parent)]:
             arguments += ["--constraints", file]
         self._run("resolve the packages", *arguments, cwd=pylock.parent)
@@ -97,27 +116,34 @@ class Uv:
         `damaged` names packages whose files in uv's cache have changed: they are fetched anew.
         `target` is a plain folder to install into; the wheels are still those for `python`.
         """
-        arguments: list[str | Path] = [
-            "pip",
-            "sync",
-            pylock,
-            "--python",
-            python,
-            "--require-hashes",
-            "--no-build",
-        ]
-        arguments += ["--preview-features", "pylock"]
-        arguments += ["--target", target] if target else []
+        arguments = _syncing(pylock, python, target)
         for package in damaged:
             arguments += ["--refresh-package", package, "--reinstall-package", package]
         self._run(
             "install the packages",
             *arguments,
             cwd=pylock.parent,
-            env={"RUST_LOG": _TELLING},
+            env=self._to_sync(),
             on_line=on_line,
             on_poll=on_poll,
         )
+
+    def linked_from_cache(self, pylock: Path, python: Path, target: Path | None = None) -> set[str]:
+        """Return the packages of a ``pylock.toml`` that uv would link from its cache unasked.
+
+        Only of wheels from files can it say so beforehand; it installs nothing and asks nobody.
+        """
+        lines: list[str] = []
+        self._run(
+            "look into its cache",
+            *_syncing(pylock, python, target),
+            "--dry-run",
+            "--offline",
+            cwd=pylock.parent,
+            env=self._to_sync(),
+            on_line=lines.append,
+        )
+        return {match[1] for line in lines if (match := _IN_CACHE.match(line))}
 
     def check(self, python: Path) -> None:
         """Check that the installed packages fit each other (their metadata alone)."""
@@ -155,6 +181,18 @@ class Uv:
         if self.settings.index_url:
             arguments.append(f"--default-index={self.settings.index_url}")
         return arguments
+
+    def _to_sync(self) -> dict[str, str]:
+        """Return the variables of a sync.
+
+        It looks into no index, but has the passwords of those that it is told of; the addresses in
+        a ``pylock.toml`` have none.
+        """
+        chosen = self.settings
+        known = (chosen.index_url, *chosen.extra_index_urls, chosen.torch_index)
+        secret = [url for url in known if "@" in url]
+        indexes = [os.environ.get("UV_INDEX", ""), *secret, WHEELHOUSE]
+        return {"RUST_LOG": _TELLING, "UV_INDEX": " ".join(filter(None, indexes))}
 
     def _constraint_files(self, folder: Path) -> list[Path]:
         if not self.settings.constraints:
@@ -224,6 +262,13 @@ class Uv:
         except BaseException:  # Ctrl-C too: half a wheel may have gigabytes
             uv_cache.sweep(self.data.uv_cache)
             raise
+
+
+def _syncing(pylock: Path, python: Path, target: Path | None) -> list[str | Path]:
+    """Return the words of a sync: only wheels, each with its hash."""
+    words: list[str | Path] = ["pip", "sync", pylock, "--python", python]
+    words += ["--require-hashes", "--no-build", "--preview-features", "pylock"]
+    return [*words, "--target", target] if target else words
 
 
 def _without_debug(stderr: str) -> str:

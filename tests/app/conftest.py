@@ -5,7 +5,10 @@ from __future__ import annotations
 import gc
 import os
 
-os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+# The bench names a folder for pictures where it has a screen (`./run test --windows`).
+os.environ.setdefault(
+    "QT_QPA_PLATFORM", "windows" if "GA3ENV_SCREENSHOTS" in os.environ else "offscreen"
+)
 
 import pytest
 from PySide6.QtCore import QSettings

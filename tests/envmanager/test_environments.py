@@ -181,7 +181,6 @@ def test_cancel_ends_soon_and_leaves_nothing(environments, tiny, data_folder):
     assert environments.install("tiny").new
 
 
-@windows
 def test_what_a_killed_install_left_is_swept(environments, tiny, data_folder):
     half = data_folder / "envs" / "tiny" / "1"
     (half / ".venv").mkdir(parents=True)

@@ -10,20 +10,23 @@ from app import words
 from envmanager import workers
 from envmanager.data.paths import data_folder
 from envmanager.environments import generations, inventory
+from envmanager.environments.generations import Pin
 from ga3_nodes import spawn
 
+VERSIONS = "Versions"  # the tab
 _LINES = 400  # of a log
 
 
 @dataclass(frozen=True)
 class Version:
-    """A generation of a module: its number, whether it is published, and whether it is whole."""
+    """A generation of a module: its number, whether it is published and whole, and its pin."""
 
     number: int
     title: str
     told: str
     published: bool
     complete: bool
+    pin: Pin | None = None
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ def installed(name: str) -> Installed:
     manifest = (generations.read_manifest(entry.folder) if entry else None) or {}
     found = dict(manifest.get("packages") or {})
     packages = tuple(sorted((str(name), str(version)) for name, version in found.items()))
+    pins = {pin.generation: pin for pin in inventory.pins(data, name)}
     versions = tuple(
         _version(
             number,
             generations.read_manifest(data.generation(name, number)),
             published=entry is not None and number == entry.generation,
+            pin=pins.get(number),
         )
         for number in reversed(inventory.numbers(data, name))
     )
@@ -68,9 +73,11 @@ def running(name: str) -> Running:
     return Running(tuple(workers.live(data, name)), log)
 
 
-def _version(number: int, manifest: dict[str, Any] | None, *, published: bool) -> Version:
+def _version(
+    number: int, manifest: dict[str, Any] | None, *, published: bool, pin: Pin | None
+) -> Version:
     if manifest is None:
-        return Version(number, f"Build {number}", "Incomplete", published, False)
+        return Version(number, f"Build {number}", "Incomplete", published, False, pin)
     finished, disk = manifest.get("finished"), manifest.get("disk") or {}
     told = [
         time.strftime("%Y-%m-%d %H:%M", time.localtime(finished)) if finished else "",
@@ -78,4 +85,4 @@ def _version(number: int, manifest: dict[str, Any] | None, *, published: bool) -
         f"Python {manifest['python']}" if manifest.get("python") else "",
     ]
     title = f"Version {manifest.get('version', '?')}, build {number}"
-    return Version(number, title, "   ·   ".join(filter(None, told)), published, True)
+    return Version(number, title, "   ·   ".join(filter(None, told)), published, True, pin)

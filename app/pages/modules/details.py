@@ -7,14 +7,16 @@ from typing import Any
 
 from PySide6.QtCore import QTimer
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 
 from app import words
 from app.background import Task
 from app.context import Context
 from app.pages.modules import detail_facts, facts, work
-from app.pages.modules.detail_facts import Installed, Running, Version
+from app.pages.modules.detail_facts import VERSIONS, Installed, Running
 from app.pages.modules.sheet import Sheet, add_facts, clear
+from app.pages.modules.steps import Step
+from app.pages.modules.version_row import VersionRow
 from app.theme import SPACE
 from app.widgets import build
 from app.widgets.scrolling import scrolled
@@ -25,7 +27,7 @@ from envmanager.environments.inventory import ModuleStatus
 
 _FOLLOW_MS = 1000
 _LINES = 400  # of a task's log
-OVERVIEW, PACKAGES, VERSIONS, WORKERS, LOG = "Overview", "Packages", "Versions", "Workers", "Log"
+OVERVIEW, PACKAGES, WORKERS, LOG = "Overview", "Packages", "Workers", "Log"
 
 
 class Details(Sheet):
@@ -106,6 +108,7 @@ class Details(Sheet):
                 "Computes on": facts.device(status) if status.device else "",
                 "Why": str(manifest.get("backend_why") or ""),
                 "Disk": facts.disk(status.disk),
+                "Pinned": ", ".join(f"build {pin.text}" for pin in status.pins),
                 "In use by": facts.names(status.in_use_by),
                 "Python": str(manifest.get("python") or ""),
                 "Self-test": facts.tested(status),
@@ -128,36 +131,15 @@ class Details(Sheet):
             self._add_nothing(place, "Nothing is installed yet.")
         place = self._emptied(VERSIONS)
         for version in found.versions:
-            place.addWidget(self._version_row(version))
+            row = VersionRow(self.context, version)
+            row.asked.connect(self._do)
+            place.addWidget(row)
         if not found.versions:
             self._add_nothing(place, "Nothing is installed yet.")
         place.addStretch(1)
 
-    def _version_row(self, version: Version) -> QWidget:
-        row = build.frame("panel", version.title)
-        text = QVBoxLayout()
-        text.setSpacing(2)
-        text.addWidget(Text(version.title))
-        text.addWidget(Text(version.told, "muted"))
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(SPACE + 4, SPACE, SPACE, SPACE)
-        layout.setSpacing(SPACE)
-        layout.addLayout(text, 1)
-        if version.published:
-            used = build.label("In use")
-            build.set_tone(used, "success")
-            layout.addWidget(used)
-        elif version.complete:
-            back = build.button(
-                "Roll back to this",
-                partial(self._roll_back, version.number),
-                tip="Take this version in use again; it is checked first",
-            )
-            layout.addWidget(back)
-        return row
-
-    def _roll_back(self, number: int) -> None:
-        self.context.shell.show_page("modules", module=self.module, step="rollback", to=number)
+    def _do(self, step: Step, number: int) -> None:
+        self.context.shell.show_page("modules", module=self.module, step=step.key, to=number)
 
     # ---- what runs ------------------------------------------------------------------------------
 
@@ -247,4 +229,5 @@ class Details(Sheet):
 
 
 def _made(status: ModuleStatus) -> tuple[Any, ...]:
-    return status.generation, status.generations, (status.manifest or {}).get("finished")
+    finished = (status.manifest or {}).get("finished")
+    return status.generation, status.generations, status.pins, finished

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.background import Work
-from app.pages.modules import steps, work
+from app.pages.modules import offline, sharing, sharing_work, steps, work
 from app.pages.modules.details import LOG, Details
 from app.pages.modules.outcomes import outcome
 from app.pages.modules.own import AddSheet, NewSheet
 from app.pages.modules.plans import InstallSheet, RemoveSheet, UpdateSheet
+from app.pages.modules.shared_file import AddFileSheet
 from app.pages.modules.steps import Step
 from app.pages.modules.weights import WeightsSheet
 from envmanager.environments.inventory import ModuleStatus
@@ -59,6 +60,10 @@ class Doing:
                 context.shell.show_page("nodes", module=self._name)
             case "rollback":
                 self._start(step, work.rollback(self._name, to))
+            case "export" | "methods" | "pin" | "unpin" | "compare":
+                sharing.begin(page, status, step, to)
+            case "offline":
+                offline.begin(page, status)
             case _:
                 self._begin_at_once(step)
 
@@ -109,7 +114,10 @@ class Doing:
         self._start(step, work.update(self._name))
 
     def _remove(self, step: Step, when_free: bool, weights: bool) -> None:
-        self._start(step, work.remove(self._name, when_free=when_free, weights=weights))
+        # The sheet has shown the pinned versions, and the user has agreed.
+        force = bool(self._status.pins)
+        found = work.remove(self._name, when_free=when_free, weights=weights, force=force)
+        self._start(step, found)
 
     def _start(self, step: Step, found: Work[Any]) -> None:
         """Begin long work, and show what it says while it runs."""
@@ -152,6 +160,20 @@ def offer_folder(page: ModulesPage, folder: Path) -> None:
             f"Add the module in {folder.name}",
             work.add_module(folder, replace=replace),
             partial(page.offer, folder),
+        )
+    )
+    page.open(sheet)
+
+
+def offer_file(page: ModulesPage, path: Path) -> None:
+    """Show what a module's file holds, and add it where the user agrees."""
+    sheet = AddFileSheet(page.context, path)
+    sheet.confirmed.connect(
+        lambda checksum, replace: _make(
+            page,
+            f"Add the module in {path.name}",
+            sharing_work.add_file(path, checksum, replace=replace),
+            partial(page.offer, path),
         )
     )
     page.open(sheet)

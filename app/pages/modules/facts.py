@@ -22,6 +22,8 @@ _CHANGES = {
     "weights": "Getting weights",
     "add-module": "Being added",
     "lock-module": "Being locked",
+    "pin": "Being pinned",
+    "unpin": "Being unpinned",
 }
 
 

@@ -76,6 +76,7 @@ class ModulesPage(Page):
         self.search.setFixedWidth(_SEARCH_PX)
         self.search.textChanged.connect(self._filter)
         menu = QMenu(self)
+        menu.addAction("Add a module ...", self._choose_file)
         menu.addAction("Add module folder ...", self._choose_folder)
         menu.addAction("New module ...", self.make_new)
         self.more.setMenu(menu)
@@ -241,11 +242,22 @@ class ModulesPage(Page):
         if folder := QFileDialog.getExistingDirectory(self, title):
             self.offer(Path(folder))
 
-    def offer(self, folder: Path) -> None:
-        """Show what a folder holds, and offer to add it."""
-        from app.pages.modules import doing
+    def _choose_file(self) -> None:
+        kinds = "Modules and bundles (*.ga3module *.ga3bundle);;All files (*)"
+        chosen, _ = QFileDialog.getOpenFileName(self, "File of a module", "", kinds)
+        if chosen:
+            self.offer(Path(chosen))
 
-        doing.offer_folder(self, folder)
+    def offer(self, source: Path) -> None:
+        """Show what a module's folder or file holds, and offer to add it."""
+        from app.pages.modules import bundle, doing
+
+        if source.is_dir():
+            doing.offer_folder(self, source)
+        elif source.suffix.lower() == bundle.SUFFIX:
+            bundle.offer(self, source)
+        else:
+            doing.offer_file(self, source)
 
     def make_new(self) -> None:
         """Ask for the name of a new module."""

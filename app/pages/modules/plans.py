@@ -224,6 +224,12 @@ class RemoveSheet(Sheet):
         if weights and not facts.others(status):
             self.weights = QCheckBox(f"Delete the model weights too ({words.size(weights)})")
             self.content.addWidget(self.weights)
+        self.pinned: QCheckBox | None = None
+        if status.pins:
+            told = ", ".join(f"build {pin.text}" for pin in status.pins)
+            self.add_text(f"Pinned, to be kept: {told}.", tone="warning")
+            self.pinned = QCheckBox("Delete the pinned versions too")
+            self.content.addWidget(self.pinned)
         self.add_button("Cancel", self.closed.emit)
         self._add_remove()
 
@@ -232,9 +238,13 @@ class RemoveSheet(Sheet):
             self.add_text(f"In use by {facts.names(others)}.", tone="warning")
             text = "It works on until then, and the app removes it once nobody uses it."
             self.add_text(text, "muted")
-            self.add_button("Remove when free", partial(self._confirm, True), role="primary")
+            title, wait = "Remove when free", True
         else:
-            self.add_button("Remove", partial(self._confirm, False), role="primary")
+            title, wait = "Remove", False
+        remove = self.add_button(title, partial(self._confirm, wait), role="primary")
+        if self.pinned:
+            remove.setEnabled(False)
+            self.pinned.toggled.connect(remove.setEnabled)
 
     def _confirm(self, wait: bool) -> None:
         self.confirmed.emit(wait, bool(self.weights and self.weights.isChecked()))

@@ -35,10 +35,17 @@ REMOVE = Step("remove", "Remove", "remove", "Delete the environment")
 KEEP = Step("keep", "Keep it", "rollback", "Do not remove it once it is free")
 SOURCE = Step("source", "Open module files", "folder", "Show worker.py, module.toml and the rest")
 LOCK = Step("lock", "Renew the lock", "lock", "After a change of the packages in pyproject.toml")
+EXPORT = Step("export", "Export ...", "save", "Make one file of it, for another computer")
+OFFLINE = Step("offline", "Take offline ...", "save", "For a computer without a network")
+METHODS = Step("methods", "Methods text ...", "copy", "What a methods section needs, to the hash")
+PIN = Step("pin", "Pin ...", "lock", "Never clean up this version")
+UNPIN = Step("unpin", "Unpin", "lock", "Let this version be cleaned up again")
+COMPARE = Step("compare", "Compare ...", "search", "What differs from the version in use")
 
 _ALL = (
     *(INSTALL, UPDATE, VERIFY, REPAIR, ROLLBACK, SELFTEST, WEIGHTS, TRY, NODE),
-    *(FOLDER, LOG, REMOVE, KEEP, SOURCE, LOCK),
+    *(FOLDER, LOG, REMOVE, KEEP, SOURCE, LOCK, EXPORT, OFFLINE),
+    *(METHODS, PIN, UNPIN, COMPARE),
 )
 # What mends an error of a run, by its code.
 MENDING = {
@@ -74,7 +81,7 @@ def next_step(status: ModuleStatus) -> Step | None:
 def menu(status: ModuleStatus, *, own: bool) -> list[list[Step]]:
     """Return the other things to do, in groups, as a menu shows them; `own`: the user's module."""
     weights = [WEIGHTS] if status.weights else []
-    source = [SOURCE, LOCK] if own else []
+    source = [SOURCE, LOCK, EXPORT, OFFLINE] if own else [OFFLINE]
     if status.generation is None:
         groups = [[INSTALL, *weights], source]
     elif not _can_be_repaired(status):
@@ -83,7 +90,7 @@ def menu(status: ModuleStatus, *, own: bool) -> list[list[Step]]:
         care = [UPDATE, VERIFY, REPAIR, SELFTEST]
         if len(status.generations) > 1:
             care.insert(3, ROLLBACK)
-        groups = [[TRY, NODE, *weights], care, source, [FOLDER, LOG], [REMOVE]]
+        groups = [[TRY, NODE, METHODS, *weights], care, source, [FOLDER, LOG], [REMOVE]]
     first = next_step(status)
     rest = [[step for step in group if step != first] for group in groups]
     return [group for group in rest if group]

@@ -125,14 +125,16 @@ def selftest(name: str) -> Work[str]:
     return logged(run)
 
 
-def remove(name: str, *, when_free: bool = False, weights: bool = False) -> Work[removal.Removal]:
-    """Delete the environment, now or as soon as nobody uses it; where asked the weights too."""
+def remove(
+    name: str, *, when_free: bool = False, weights: bool = False, force: bool = False
+) -> Work[removal.Removal]:
+    """Delete the environment, now or once nobody uses it; where asked weights and pins too."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> removal.Removal:
         report(Stage("remove", "Removing the environment"))
         if when_free:
-            return found.remove_when_free(name)
-        freed = found.remove(name)
+            return found.remove_when_free(name, force=force)
+        freed = found.remove(name, force=force)
         if weights:
             freed += upkeep.remove_all(found.data, name)
         return removal.Removal(name, freed, [])

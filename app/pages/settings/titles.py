@@ -10,6 +10,7 @@ GROUPS = {
         "find_links": "Folders of wheels",
         "torch_index": "Builds of PyTorch",
         "python_mirror": "Mirror of Python",
+        "resumable_downloads_above_mb": "Resume downloads above (MB)",
     },
     "Environments": {
         "python": "Python",
@@ -22,6 +23,9 @@ GROUPS = {
         "nis_python": "Folder of NIS's Python",
         "auto_install": "Nodes may install modules",
         "idle_timeout_s": "Idle workers end after (s)",
+    },
+    "Sharing": {
+        "author": "Your name",
     },
 }
 # What is in force where a field is empty.
@@ -36,6 +40,7 @@ EMPTY = {
     "constraints": "None",
     "cache_dir": "A folder in the data folder",
     "nis_python": "Found by itself",
+    "author": "Asked at the first export",
 }
 CHOICES = {
     "python_source": {

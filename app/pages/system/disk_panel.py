@@ -26,6 +26,7 @@ _NAME_PX = 132
 _KINDS = {"own": "Of its own", "shared": "Shared", "weights": "Weights"}
 _OTHERS = {
     "Downloaded Pythons": ("python",),
+    "Unfinished downloads": ("downloads",),
     "Trash": ("trash",),
     "Everything else": ("logs", "standin", "client", "rest"),
 }

@@ -1,0 +1,257 @@
+"""Makes a bundle: everything is looked up and fetched first, then one file is written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from envmanager.bundles import gathering, manifest, uv_wheel
+from envmanager.bundles.collecting import Collection
+from envmanager.bundles.gathering import Packages, Weights
+from envmanager.bundles.manifest import BundledModule, Manifest
+from envmanager.bundles.target import Target
+from envmanager.data import files, fulldisk, writers
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
+from envmanager.errors import BadInput, UsageError
+from envmanager.events import CancelToken, Notice, Report, Stage, ignore
+from envmanager.fetching.hashing import Fetched, hash_of
+from envmanager.modules import catalog, checking
+from envmanager.modules.catalog import Module
+from envmanager.packages import wheelhouse
+from envmanager.packages.lockfile import Wheel
+from envmanager.packages.wheel_store import WheelStore
+from envmanager.sharing import archive, packing
+from envmanager.uv.program import Uv
+from envmanager.weights.store import Store
+from ga3_nodes import __version__
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asks of a bundle.
+
+    Parameters
+    ----------
+    modules : sequence of str
+        Their names.
+    backend : str
+        The build of torch, for the modules that have one.
+    weights : sequence of str
+        Names of sets, or `gathering.ALL`.
+    uv : bool
+        Put uv for that computer in, where the app is not set up there.
+    """
+
+    modules: Sequence[str]
+    target: Target
+    backend: str = ""
+    weights: Sequence[str] = ()
+    uv: bool = False
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle that was written; `size` in bytes."""
+
+    path: Path
+    size: int
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a bundle would hold: `texts` are its small files by name, weights are here already."""
+
+    wanted: Wanted
+    modules: list[Module]
+    packages: list[Packages]
+    weights: list[Weights]
+    uv: Packages | None = None
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def wheels(self) -> list[Wheel]:
+        """All wheels, each once."""
+        found = [*self.packages, *([self.uv] if self.uv else [])]
+        return list({wheelhouse.digest(w): w for p in found for w in p.wheels}.values())
+
+    @property
+    def here(self) -> dict[str, Path]:
+        """Files of wheels that lie on a disk of ours, by their sha256."""
+        return {
+            wheelhouse.digest(wheel): part.here[wheel.package]
+            for part in self.packages
+            for wheel in part.wheels
+            if wheel.package in part.here
+        }
+
+    @property
+    def size(self) -> int:
+        """The bytes of the bundle, as far as the sizes of the wheels are known."""
+        weights = sum(one.size for part in self.weights for one in part.sets)
+        return sum(wheel.size for wheel in self.wheels) + weights
+
+
+def plan(
+    data: DataFolder,
+    settings: Settings,
+    wanted: Wanted,
+    *,
+    report: Report = ignore,
+    cancel: CancelToken | None = None,
+) -> Planned:
+    """Look up what a bundle would hold; of that only weights are downloaded.
+
+    Raises
+    ------
+    GA3EnvError
+        Why there can be no such bundle.
+    """
+    modules = [catalog.find(name, data) for name in dict.fromkeys(wanted.modules)]
+    if not modules:
+        raise UsageError("No module is named.", "./run bundle create MODULE ... -o FILE")
+    for module in modules:
+        _refuse(module, wanted.target)
+    stores = [Store(data, module) for module in modules]
+    gathering.refuse_unknown(stores, wanted.weights)
+    target = wanted.target
+    uv = Uv(data, settings, cancel, platform=target.uv_platform, python_version=target.python)
+    data.root.mkdir(parents=True, exist_ok=True)  # uv runs in it
+    found = []
+    for module in modules:
+        report(Stage("resolve", f"Looking up the packages of {module.name}"))
+        found.append(gathering.packages(uv, module, target, wanted.backend))
+    weights = gathering.weights(stores, wanted.weights, settings, report, cancel)
+    for part in weights:
+        if part.missing:
+            name, lacking = part.store.module.name, ", ".join(part.missing)
+            report(Notice(f"{name} needs weights that do not go along: {lacking} (--weights)."))
+    program = uv_wheel.packages(uv, target) if wanted.uv else None
+    return Planned(wanted, modules, found, weights, program, _texts(modules, found))
+
+
+def create(
+    data: DataFolder,
+    settings: Settings,
+    wanted: Wanted,
+    path: Path,
+    *,
+    report: Report = ignore,
+    cancel: CancelToken | None = None,
+) -> Made:
+    """Write a bundle; equal contents make equal bytes.
+
+    What was downloaded is kept until the bundle is written, so that a cancelled or killed
+    creation goes on from there.
+
+    Raises
+    ------
+    GA3EnvError
+        Why there can be no such bundle; a file that is there is as it was.
+    """
+    cancel = cancel or CancelToken()
+    planned = plan(data, settings, wanted, report=report, cancel=cancel)
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder.", f"Name a file: -o {path / f'lab{manifest.SUFFIX}'}")
+    store = WheelStore(data)
+    with ExitStack() as stack:
+        for module in sorted(planned.modules, key=lambda module: module.name):
+            stack.callback(_drop_empty, data.module(module.name))
+            waiting = writers.waiting(data, module.name, "bundle", report, cancel)
+            report = stack.enter_context(waiting)
+        report(Stage("download", "Downloading the packages"))
+        Collection(store, settings, planned.wheels, planned.here, report, cancel).fetch()
+        report(Stage("write", f"Writing {path.name}"))
+        made = _write(planned, store, path, report, cancel)
+    store.release(planned.wheels, planned.modules[0].name)
+    return made
+
+
+def _drop_empty(folder: Path) -> None:
+    """Delete the folder of a module that is not installed."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _refuse(module: Module, target: Target) -> None:
+    checking.check(module.folder)
+    target.require_allowed(module)
+    if module.runtime == catalog.HOST:
+        raise BadInput(
+            f"{module.name} runs inside NIS-Elements: whether it fits the packages there is "
+            "looked up on the network when it is installed.",
+            "Leave it out of the bundle.",
+            code="not_for_bundle",
+        )
+
+
+def _texts(modules: list[Module], packages: list[Packages]) -> dict[str, bytes]:
+    """Return the small files: the modules' own, and a ``pylock.toml`` of each."""
+    found = {}
+    for module, part in zip(modules, packages, strict=True):
+        for name in packing.contents(module.folder):
+            content = (module.folder / name).read_bytes()
+            found[f"{manifest.MODULES}{module.name}/{name}"] = content
+        found[f"{manifest.LOCKS}{module.name}.toml"] = part.pylock.encode()
+    return dict(sorted(found.items()))
+
+
+def _write(
+    planned: Planned, store: WheelStore, path: Path, report: Report, cancel: CancelToken
+) -> Made:
+    """Write the file; what is read is compared with what the manifest says."""
+    large, expected = _large(planned, store)
+    if problem := archive.collision([*planned.texts, *large]):
+        raise BadInput(f"There can be no such bundle: {problem}.", "Rename one of the two.")
+    if sum(file.size for file in expected.values()) > fulldisk.free(path.parent):
+        raise fulldisk.failure(path.parent)
+    listed = {**{name: hash_of(text) for name, text in planned.texts.items()}, **expected}
+    found = Manifest(
+        target=planned.wanted.target,
+        app_version=__version__,
+        modules=_modules(planned),
+        files=listed,
+        uv=planned.uv.wheels[0].version if planned.uv else "",
+    )
+    texts = {manifest.NAME: found.as_bytes(), **planned.texts}
+
+    def write(place: Path) -> None:
+        written = archive.write(place, texts, large, report, cancel)
+        for name, read in written.items():
+            if read != expected[name]:
+                raise BadInput(
+                    f"{large[name]} has other bytes than when it came.",
+                    "Get it again; for weights: ./run weights MODULE verify --full",
+                    code="file_altered",
+                )
+
+    files.write_whole(path, write)
+    return Made(path, path.stat().st_size, found)
+
+
+def _large(planned: Planned, store: WheelStore) -> tuple[dict[str, Path], dict[str, Fetched]]:
+    """Return wheels and weights by their names in the bundle: where they lie, and what is known."""
+    places, known = {}, {}
+    program = {wheelhouse.digest(wheel) for wheel in planned.uv.wheels} if planned.uv else set()
+    for wheel in planned.wheels:
+        place, digest = store.place(wheel), wheelhouse.digest(wheel)
+        name = f"{manifest.UV}{place.name}" if digest in program else manifest.member(wheel)
+        places[name] = place
+        known[name] = Fetched(place.stat().st_size, digest)
+    for part in planned.weights:
+        for one in part.sets:
+            for file, fetched in one.files.items():
+                name = f"{manifest.WEIGHTS}{part.store.module.name}/{file}"
+                places[name], known[name] = part.store.folder / file, fetched
+    return dict(sorted(places.items())), known
+
+
+def _modules(planned: Planned) -> tuple[BundledModule, ...]:
+    found = []
+    for module, part, own in zip(planned.modules, planned.packages, planned.weights, strict=True):
+        one = BundledModule(module.name, module.version, module.title, module.license, part.backend)
+        found.append(replace(one, weights=own.sets, licenses=own.licenses))
+    return tuple(sorted(found, key=lambda one: one.name))

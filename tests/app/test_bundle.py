@@ -1,0 +1,93 @@
+"""Bundles in the app: made by a sheet; dropped on the window, shown first, then installed."""
+
+from __future__ import annotations
+
+import pytest
+from PySide6.QtWidgets import QTableWidget
+
+from app.pages.modules import steps
+from app.pages.modules.bundle import BundleSheet
+from app.pages.modules.offline import OfflineSheet
+from envmanager.bundles import reading
+from envmanager.bundles.target import here, own_python
+from envmanager.data.paths import DataFolder
+from envmanager.environments import inventory
+from tests.app.conftest import PATIENCE_MS
+from tests.app.test_modules import _can_click, _cells, _click, _menu, _said
+from tests.app.test_sharing import _drop
+from tests.envmanager.bundles.conftest import workshop
+from tests.faults import mini
+from tests.wheel_server import WheelServer
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not here(), reason="bundles are for 64-bit Windows and Linux PCs"),
+]
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    monkeypatch.delenv("UV_CACHE_DIR", raising=False)
+    wheels = mini.make_wheels(tmp_path / "wheels")
+    with WheelServer() as server:
+        for wheel in (wheels.numpy, *wheels.files[1]):
+            server.add(wheel)
+        yield workshop(tmp_path / "shop", server, wheels)
+
+
+@pytest.fixture
+def data(data_folder):
+    return DataFolder(data_folder)
+
+
+@pytest.fixture
+def soon(qtbot):
+    """Return a function that waits until something is true."""
+    return lambda condition: qtbot.waitUntil(lambda: bool(condition()), timeout=PATIENCE_MS)
+
+
+def test_a_module_is_taken_offline(app, soon, data, shop, tmp_path):
+    workshop(data.root, shop.server, shop.wheels)
+    app.show()
+    soon(lambda: app.store.snapshot is not None)
+    page = app.window._pages["modules"]
+    assert "offline" in _menu(page.cards["classic"])
+    page.do("mini", steps.OFFLINE)
+    soon(lambda: _can_click(page.side, "Save as ..."))
+    sheet = page.side
+    assert isinstance(sheet, OfflineSheet)
+    assert (sheet.platform.currentText(), sheet.python.currentText()) == (here(), own_python())
+    assert sheet.backend.count() == 0
+    sheet.weights["small"].setChecked(True)
+    sheet.save(tmp_path / "lab.ga3bundle")
+    soon(lambda: "ready to be carried over" in app.window.messages.text)
+    said = reading.look(tmp_path / "lab.ga3bundle")
+    assert [one.name for one in said.modules[0].weights] == ["small"]
+    page.do("cellpose", steps.OFFLINE)
+    soon(lambda: page.side.backend.count())
+    assert page.side.backend.currentText() == "cpu"
+    assert page.side.weights["cyto3"].isChecked()
+
+
+def test_a_dropped_bundle_is_shown_then_installed(app, qtbot, soon, data_folder, shop, tmp_path):
+    bundle = shop.make(tmp_path / "lab.ga3bundle", weights=["small"]).path
+    app.show()
+    soon(lambda: app.store.snapshot is not None)
+    _drop(app.window, bundle)
+    page = app.window._pages["modules"]
+    soon(lambda: _can_click(page.side, "Install"))
+    assert isinstance(page.side, BundleSheet)
+    said = _said(page.side)
+    assert "will run on this computer" in said
+    assert "Mini 1.0.0" in said
+    (table,) = page.side.findChildren(QTableWidget)
+    assert ["Weights small", "21.0 kB", "CC-BY-4.0"] in _cells(table)
+    assert not (data_folder / "modules").exists()
+    _click(qtbot, page.side, "Install")
+    soon(lambda: "Ready to use: mini 1.0.0" in app.window.messages.text)
+    assert inventory.status(DataFolder(data_folder), "mini").state == "ready"
+
+    bundle.write_bytes(bundle.read_bytes()[:500])
+    page.offer(bundle)
+    soon(lambda: "damaged" in _said(page.side))
+    assert not _can_click(page.side, "Install")
