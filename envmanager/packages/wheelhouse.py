@@ -35,10 +35,10 @@ def file_name(wheel: Wheel) -> str:
     """Return the name of a wheel's file, which uv reads version and tags from.
 
     It is what its address ends with: ``torch-2.13.0+cpu-cp312-cp312-win_amd64.whl``. Empty where
-    the address is unknown or is not that of a wheel.
+    the address is unknown or is not that of a wheel, or hides a folder in the name.
     """
     name = unquote(urlsplit(wheel.url).path.rpartition("/")[2])
-    return name if name.endswith(".whl") else ""
+    return name if name.endswith(".whl") and not set(name) & {"/", "\\", ":"} else ""
 
 
 def digest(wheel: Wheel) -> str:

@@ -124,3 +124,8 @@ SHA = "a" * 64
 )
 def test_which_wheels_can_be_fetched_by_their_address(url, sha256, remote):
     assert wheelhouse.is_remote(Wheel("x", "1", 1, ((url, sha256),))) == remote
+
+
+@pytest.mark.parametrize("end", ["..%2F..%2Fx-1-py3-none-any.whl", "..%5Cx.whl", "C%3Ax.whl"])
+def test_an_address_that_hides_a_folder_in_the_name_is_none_of_ours(end):
+    assert wheelhouse.file_name(Wheel("x", "1", 1, ((f"https://index/{end}", "0" * 64),))) == ""
