@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 WINDOWS = sys.platform == "win32"
+WINDOWLESS = Path(sys.executable).name.lower() == "pythonw.exe"  # no console, and none to open
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / "external" / "tools.toml"
 UV_DIR = ROOT / "external" / "UV"
@@ -28,7 +29,10 @@ LOCKS = {
     "app": [ROOT / "requirements.lock"],
     "test": [ROOT / "requirements-test.lock", ROOT / "requirements.lock"],
 }
-DESKTOP = {"app": "app", "screenshots": "app.screenshots"}  # without an argument: the app
+# What is not a command of the engine; without an argument: the app.
+PROGRAMS = {"app": "app", "screenshots": "app.screenshots", "build-windows": "release"}
+WHEELS = ROOT / "wheels"  # those of the app's lock, in a release for computers without a network
+STARTER = ROOT / "GA3EnvManager.exe"  # a release's: it shows a window while it sets up
 SCHEMA = "1"  # of the stamps: a change makes every environment build anew
 SCRATCH = ".setup-"  # how our temporary folders in external/UV begin
 BY_HAND = "or put the program uv {version} for this system into external/UV yourself."
@@ -51,7 +55,8 @@ def say(line: str) -> None:
 
 def base_python() -> str:
     """Give the interpreter that runs this, or the one below it when this is a venv's."""
-    return str(getattr(sys, "_base_executable", "") or sys.executable)
+    found = Path(getattr(sys, "_base_executable", "") or sys.executable)
+    return str(found.with_name("python.exe") if found.name.lower() == "pythonw.exe" else found)
 
 
 def identity() -> str:
@@ -188,6 +193,7 @@ def run_tool(command: Sequence[str | Path], folder: Path) -> tuple[int, list[str
         encoding="utf-8",
         errors="replace",
         close_fds=WINDOWS,  # elsewhere the lock must pass; Python's files do not pass by themselves
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0) if WINDOWLESS else 0,
     ) as process:
         lines = []
         try:
@@ -227,13 +233,15 @@ def refuse(lines: list[str], code: str, what: str, hint: str) -> NoReturn:
 
 
 class Pin:
-    """What tools.toml says about uv on this platform."""
+    """What tools.toml says about uv on a platform, by default this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, platform: str = "") -> None:
         import sysconfig
         import tomllib
 
-        if sys.platform == "win32":
+        if platform:
+            self.platform = platform
+        elif sys.platform == "win32":
             self.platform = sysconfig.get_platform().replace("win-amd64", "windows-x86_64")
         else:
             system = "macos" if sys.platform == "darwin" else sys.platform
@@ -303,13 +311,13 @@ def pip_of_our_own(pin: Pin, folder: Path) -> Path:
     return folder / "pip" / VENV_PYTHON.relative_to(VENV)
 
 
-def unpack_uv(wheel: Path, folder: Path) -> Path:
+def unpack_uv(wheel: Path, folder: Path, name: str = UV.name) -> Path:
     """Take the one program out of the wheel, and have it on the disk before it gets its name."""
     import zipfile
 
-    target = folder / UV.name
+    target = folder / name
     with zipfile.ZipFile(wheel) as archive, target.open("wb") as stream:
-        member = next(n for n in archive.namelist() if n.endswith(f"/scripts/{UV.name}"))
+        member = next(n for n in archive.namelist() if n.endswith(f"/scripts/{name}"))
         stream.write(archive.read(member))
         stream.flush()
         os.fsync(stream.fileno())
@@ -402,6 +410,7 @@ def sync(level: str) -> None:
     tests = " and its tests" if level == "test" else ""
     say(f"Setting up the app{tests} ({count} package{'s' * (count != 1)}) ...")
     options = ["--require-hashes", "--color", "never", "--python", str(VENV_PYTHON)]
+    options += ["--no-index", "--find-links", str(WHEELS)] if WHEELS.is_dir() else []
     code, lines = run_tool([UV, "pip", "sync", *options, lock.name], ROOT)
     if code:
         hint = "Check the network and the proxy, then start again: it goes on where it stopped."
@@ -434,6 +443,9 @@ def launch(command: list[str], folder: Path | None = None) -> int:
     import signal
     import subprocess
 
+    if WINDOWLESS:  # nobody waits for an exit code
+        subprocess.Popen(command, env=child_environment())
+        return 0
     # Ctrl-C reaches the child too, which decides; we stay to pass its exit code on.
     for number in (signal.SIGINT, signal.SIGBREAK):
         signal.signal(number, lambda *_: None)
@@ -443,9 +455,9 @@ def launch(command: list[str], folder: Path | None = None) -> int:
 
 def command_for(args: list[str]) -> tuple[list[str], Path | None]:
     """Give what to start and where: the app in the user's folder, its tests in the project's."""
-    python = str(VENV_PYTHON)
-    if not args or args[0] in DESKTOP:
-        return [python, "-P", "-m", DESKTOP[args[0]] if args else "app", *args[1:]], None
+    python = str(VENV_PYTHON.with_name("pythonw.exe") if WINDOWLESS else VENV_PYTHON)
+    if not args or args[0] in PROGRAMS:
+        return [python, "-P", "-m", PROGRAMS[args[0]] if args else "app", *args[1:]], None
     if args[0] != "test":
         return [python, "-P", "-m", "envmanager", *args], None  # -P: import nothing from the cwd
     rest = [arg for arg in args[1:] if arg != "--windows"]
@@ -460,13 +472,18 @@ def start(args: list[str]) -> int:
     if level == "test" and not LOCKS["test"][0].is_file():
         hint = "Run them in a clone of the repository."
         raise SetupError("no_tests", "This copy of the project holds no tests.", hint)
+    if args[:1] == ["build-windows"] and not (ROOT / "release").is_dir():
+        hint = "Build releases in a clone of the repository."
+        raise SetupError("no_release_tools", "This copy of the project builds no releases.", hint)
     if not is_ready(level):
+        if WINDOWLESS and STARTER.is_file() and "_GA3ENV_SET_UP" not in os.environ:
+            return launch([str(STARTER), "/SETUP", *args[1:]])
         if VENV in Path(sys.executable).parents:  # .venv is activated, and cannot rebuild itself
             return launch([base_python(), "-IS", __file__, *args])
         heed_signals()
         with setup_lock():
             set_up(level)
-    return launch(*command_for(args))
+    return 0 if args == ["set-up"] else launch(*command_for(args))
 
 
 def report(error: SetupError, as_json: bool) -> int:

@@ -140,6 +140,16 @@ def test_an_image_opens_on_try_it_and_a_folder_is_offered_as_a_module(window, qt
     assert not window.open_path(tmp_path / "notes.txt")
 
 
+def test_a_pipeline_opens_on_batch(window, qtbot):
+    pipeline = PROJECT / "docs" / "examples" / "nuclei.yaml"
+    _drop(window, pipeline)
+    assert window.page == "batch"
+    shown = window._pages["batch"].findChildren(QLabel)
+    qtbot.waitUntil(
+        lambda: any(label.text() == pipeline.name for label in shown), timeout=PATIENCE_MS
+    )
+
+
 def test_light_and_dark_follow_the_system_while_the_app_runs(window, qtbot, app):
     hints = QGuiApplication.styleHints()
     window.show_page("about")

@@ -1,0 +1,118 @@
+; What the installer and the starter share: a Python, then the app's own environment.
+; Set-up runs without a console: nsExec hides it and shows the lines that it prints.
+
+!define STAMP "$INSTDIR\.venv\ga3env-app.stamp"
+!define STANDARD_ERROR -12
+
+Var Python ; folder of the release's own Python; empty where there is none
+Var Failed ; 1: the set-up has failed
+
+; A sentence on the standard error stream, for whoever runs this silently from a script.
+!macro Say TEXT
+  System::Call 'kernel32::GetStdHandle(i ${STANDARD_ERROR}) p .r9'
+  FileWrite $9 "${TEXT}$\r$\n"
+!macroend
+
+; What a release carries, or what uv has put there.
+Function FindPython
+  StrCpy $Python ""
+!ifdef PYTHON
+  ${If} ${FileExists} "$INSTDIR\python\${PYTHON}\pythonw.exe"
+    StrCpy $Python "$INSTDIR\python\${PYTHON}"
+    Return
+  ${EndIf}
+!endif
+  FindFirst $0 $1 "$INSTDIR\python\cpython-${PYTHON_VERSION}*"
+  ${DoUntil} $1 == ""
+    ${If} ${FileExists} "$INSTDIR\python\$1\pythonw.exe"
+      StrCpy $Python "$INSTDIR\python\$1"
+      ${ExitDo}
+    ${EndIf}
+    FindNext $0 $1
+  ${Loop}
+  FindClose $0
+FunctionEnd
+
+; Runs a program; $0 is its exit code. A silent run passes on what it says when it fails.
+!macro RunHidden COMMAND
+  ${If} ${Silent}
+    nsExec::ExecToStack '${COMMAND}'
+    Pop $0
+    Pop $1
+    ${If} $0 != 0
+      !insertmacro Say "$1"
+    ${EndIf}
+  ${Else}
+    nsExec::ExecToLog '${COMMAND}'
+    Pop $0
+  ${EndIf}
+!macroend
+
+!macro SetVariable NAME VALUE
+  System::Call 'kernel32::SetEnvironmentVariable(t "${NAME}", ${VALUE})'
+!macroend
+
+; Nobody knows how long a set-up takes: the bar runs to and fro instead of standing still.
+!macro ShowRunning STYLE
+  ${IfNot} ${Silent}
+    FindWindow $8 "#32770" "" $HWNDPARENT
+    GetDlgItem $8 $8 1004
+    System::Call 'user32::SetWindowLongPtr(p r8, i ${GWL_STYLE}, p ${STYLE})'
+    SendMessage $8 ${PBM_SETMARQUEE} 1 40
+  ${EndIf}
+!macroend
+!define RUNNING 0x50000008 ; WS_CHILD, WS_VISIBLE and PBS_MARQUEE
+!define STANDING 0x50000000
+!define /ifndef PBM_SETMARQUEE 0x40A
+!define /ifndef GWL_STYLE -16
+
+; A Python of our own is tried first: one of the computer's may be removed or changed any day.
+Function SetUp
+  !define BOOTSTRAP '-IS "$INSTDIR\external\bootstrap.py" set-up'
+  !define UV '"$INSTDIR\external\UV\uv.exe" --no-config --color never'
+  StrCpy $Failed ""
+  !insertmacro ShowRunning ${RUNNING}
+  SetDetailsPrint none
+  InitPluginsDir
+  SetOutPath "$PLUGINSDIR" ; uv looks for projects and environments around the current folder
+  !insertmacro SetVariable UV_CACHE_DIR 't "$INSTDIR\external\UV\cache"'
+  SetDetailsPrint both
+  Call FindPython
+  ${If} $Python == ""
+    DetailPrint "Getting Python ${PYTHON_VERSION} ..."
+    !insertmacro RunHidden '${UV} python install ${PYTHON_VERSION} --install-dir "$INSTDIR\python" --no-bin --no-registry'
+    Call FindPython
+  ${EndIf}
+  ${If} $Python != ""
+    !insertmacro RunHidden '"$Python\python.exe" ${BOOTSTRAP}'
+  ${Else}
+    DetailPrint "It cannot be fetched here. Looking for a Python of this computer ..."
+    !insertmacro RunHidden '${UV} run --no-project --no-env-file --no-python-downloads --python-preference only-system --python ">=3.11,<3.15" python ${BOOTSTRAP}'
+  ${EndIf}
+  ${If} $0 != 0
+    StrCpy $Failed 1
+  ${EndIf}
+  SetDetailsPrint none
+  ${If} $Failed == "" ; else the next start goes on with it
+    RMDir /r "$INSTDIR\external\UV\cache"
+  ${EndIf}
+  !insertmacro SetVariable UV_CACHE_DIR 'p 0'
+  SetOutPath "$INSTDIR"
+  SetDetailsPrint both
+  !insertmacro ShowRunning ${STANDING}
+  !undef UV
+  !undef BOOTSTRAP
+FunctionEnd
+
+; Starts the app with what stands in $Arguments; it comes back to the starter where a set-up is due.
+!macro FunctionStartApp
+  Function StartApp
+    Call FindPython
+    ${If} $Python == ""
+    ${AndIf} ${FileExists} "$INSTDIR\.venv\Scripts\pythonw.exe"
+      StrCpy $Python "$INSTDIR\.venv\Scripts"
+    ${EndIf}
+    ClearErrors
+    Exec '"$Python\pythonw.exe" -IS "$INSTDIR\external\bootstrap.py" app $Arguments'
+  FunctionEnd
+!macroend
