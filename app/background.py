@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
+from shiboken6 import isValid
 
 from envmanager.errors import Cancelled, GA3EnvError
 from envmanager.events import CancelToken, Items, LogLine, Notice, Progress, Stage
@@ -302,9 +303,17 @@ def _outcome(work: Callable[[], T]) -> tuple[T | None, GA3EnvError | None]:
 
 
 def _alive(owner: QObject | None) -> Callable[[], bool]:
+    """Return what tells, in the GUI thread, whether somebody is there to take an answer.
+
+    A connection to `destroyed` would end in the thread that drops the question last. There it waits
+    for the GIL with Qt's lock of connections held, and the GUI thread for that lock with the GIL.
+    """
     if owner is None:
         return lambda: True
     reference = weakref.ref(owner)
-    gone = threading.Event()
-    owner.destroyed.connect(gone.set)
-    return lambda: reference() is not None and not gone.is_set()
+
+    def alive() -> bool:
+        there = reference()
+        return there is not None and isValid(there)
+
+    return alive
