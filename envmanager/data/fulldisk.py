@@ -28,6 +28,9 @@ _TOLD = re.compile(
     rf"|\[Errno {errno.ENOSPC}\]|\[WinError (?:{'|'.join(map(str, _WINDOWS))})\]"
     rf"|\(os error (?:{'|'.join(map(str, _NUMBERS))})\)"
 )
+# On a full disk Python 3.11 leaves half of a file of bytecode, of which only its reader tells.
+_HALF_WRITTEN = "EOFError: marshal data too short"
+_NEARLY_FULL_BYTES = 8 << 20
 _T = TypeVar("_T")
 
 
@@ -53,6 +56,12 @@ def failure(*places: Path, log_tail: str = "") -> DiskFull:
         "the command again.",
         details={"path": place, "free_bytes": left, "log_tail": log_tail},
     )
+
+
+def explains(text: str, place: Path) -> bool:
+    """Tell whether a full disk is why a program failed in a folder that was just made."""
+    half_written = _HALF_WRITTEN in text and free(place) < _NEARLY_FULL_BYTES
+    return told_in(text) or half_written
 
 
 @contextmanager

@@ -248,7 +248,7 @@ class Build:
         for line in finished.stdout.splitlines():
             self.report(LogLine(line))
         if finished.exit_code:
-            if fulldisk.told_in(finished.stdout + finished.stderr):
+            if fulldisk.explains(finished.stdout + finished.stderr, self.data.root):
                 raise fulldisk.failure(self.data.root, log_tail=finished.stderr[-4000:])
             raise InstallFailed(
                 f"The new environment of {self.module.name} could not {what}.",

@@ -116,6 +116,14 @@ def test_a_full_disk_is_told_from_other_refusals():
     assert not fulldisk.is_full(ValueError("28"))
 
 
+def test_half_a_file_of_bytecode_is_a_full_disk_where_there_is_no_room(tmp_path, monkeypatch):
+    text = "  File ...\nEOFError: marshal data too short\n"
+    assert not fulldisk.explains(text, tmp_path)  # this disk has room: the file was damaged
+    monkeypatch.setattr(fulldisk, "free", lambda place: 1 << 20)
+    assert fulldisk.explains(text, tmp_path)
+    assert not fulldisk.explains("ValueError: 28", tmp_path)
+
+
 UVS = "error: Failed to install: numpy\n  Caused by: failed to write to file `/x/y`: "
 
 
