@@ -13,7 +13,7 @@ from envmanager.pipelines.frames import Frame, Part
 from envmanager.pipelines.plan import Call
 from envmanager.segmentation import concerns_all
 from ga3_nodes import client
-from ga3_nodes.errors import WorkerCrashed
+from ga3_nodes.errors import Cancelled, WorkerCrashed
 
 Progress = Callable[[float, str], None]
 
@@ -123,5 +123,7 @@ class Step:
                 cancelled=self._cancelled,
                 progress=self._progress,
             )
-        except WorkerCrashed as error:
+        except Cancelled:
+            raise
+        except GA3EnvError as error:  # it crashed again, or failed in another way: of this image
             return error
