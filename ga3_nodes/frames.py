@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ga3_nodes import copying
 from ga3_nodes.errors import BadInput, ModuleFailed
 
 _ORDERS = ("yx", "yxc", "zyx", "zyxc")  # the plainest that holds the data comes first
@@ -61,7 +62,7 @@ def write_labels(out: np.ndarray, labels: np.ndarray) -> None:
     """
     fitted = to_nis(labels, out.shape)
     if out.dtype == np.int32:
-        np.copyto(out, fitted, casting="unsafe")
+        copying.copy_into(out, fitted)
     elif out.dtype == np.uint8:
         np.greater(_separated(fitted[..., 0]), 0, out=out[..., 0], casting="unsafe")
     else:

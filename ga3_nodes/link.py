@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import data_files, home, locks, records, shm, spawn, waiting, wire
+from ga3_nodes import copying, data_files, home, locks, records, shm, spawn, waiting, wire
 from ga3_nodes.errors import (
     BadInput,
     GA3EnvError,
@@ -154,7 +154,7 @@ class Link:
                 raise BadInput(f"The input {name!r} has the unusable type {given[name].dtype}.")
         places = outbox.reserve([(a.shape, a.dtype) for a in given.values()])
         for (name, array), (description, view) in zip(given.items(), places, strict=True):
-            np.copyto(view, array)
+            copying.copy_into(view, array)
             described[name] = description
         return described
 
@@ -221,7 +221,7 @@ class Link:
                 result[name] = value["table"]
             else:
                 view = self._view(inbox, value)
-                result[name] = view.copy() if copy else view
+                result[name] = copying.copied(view) if copy else view
         result.seconds = float(reply["seconds"])
         result.device = str(reply["device"])
         result.worker_pid = self.pid

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import data_files, functions, shm, wire
+from ga3_nodes import copying, data_files, functions, shm, wire
 from ga3_nodes.errors import ProtocolError
 from ga3_nodes.running import Progress
 
@@ -104,7 +104,7 @@ class Peer:
         sent: dict[str, Any] = {n: {"table": t} for n, t in results.items() if n not in arrays}
         places = self._slot(message).outbox.reserve(wanted)
         for (name, array), (description, view) in zip(arrays.items(), places, strict=True):
-            np.copyto(view, array, casting="unsafe")
+            copying.copy_into(view, array)
             sent[name] = description
         return {name: sent[name] for name in declared}
 
