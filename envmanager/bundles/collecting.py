@@ -18,6 +18,7 @@ from envmanager.fetching.connection import Connections
 from envmanager.fetching.download import Download, Patience, Remote
 from envmanager.fetching.hashing import hashed
 from envmanager.fetching.pace import LOOK_S, Pace
+from envmanager.fetching.stopping import Stop
 from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
 from envmanager.packages.wheel_store import WheelStore
@@ -25,18 +26,6 @@ from ga3_nodes import home
 
 _AT_ONCE = 4
 _POLL_S = 0.05
-
-
-class _Stop(CancelToken):
-    """Stops all downloads: by the user's wish, or because one of them failed."""
-
-    def __init__(self, other: CancelToken) -> None:
-        super().__init__()
-        self._other = other
-
-    @property
-    def cancelled(self) -> bool:
-        return self._other.cancelled or super().cancelled
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Collection:
         InstallFailed
             A file on a disk of ours is another one than its index says.
         """
-        stop, told = _Stop(self.cancel), queue.SimpleQueue[str]()
+        stop, told = Stop(self.cancel), queue.SimpleQueue[str]()
         come = {wheel: self.store.come(wheel) for wheel in self.wheels}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             largest_first = sorted(self.wheels, key=lambda wheel: -wheel.size)
@@ -97,6 +86,7 @@ class Collection:
             self.patience,
             lambda done, total: come.update({wheel: done}),
             told.put,
+            "Try again; if it stays so, check the settings index_url and torch_index.",
         ).run()
 
     def _copy(self, wheel: Wheel, local: Path, stop: CancelToken) -> None:

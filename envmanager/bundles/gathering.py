@@ -14,12 +14,12 @@ from envmanager.data.settings import Settings
 from envmanager.environments import planning
 from envmanager.errors import BadInput
 from envmanager.events import CancelToken, Report
-from envmanager.fetching.hashing import Fetched
 from envmanager.modules.catalog import Module
 from envmanager.packages import resolution
 from envmanager.packages.backends import AUTO
 from envmanager.packages.lockfile import Wheel
-from envmanager.sharing.package import SharedSet, is_line
+from envmanager.sharing import shared_sets
+from envmanager.sharing.shared_sets import SharedSet
 from envmanager.uv.program import Uv
 from envmanager.weights.getting import Getter
 from envmanager.weights.store import Store
@@ -142,17 +142,10 @@ def weights(
         lacking = [name for name in chosen if not store.is_present(name)]
         if lacking:
             Getter(store, settings, report, cancel).get(lacking)
-        found.append(Weights(store, tuple(_recorded(store, name) for name in chosen)))
+        sets = (shared_sets.of_entry(name, store.require(name)) for name in chosen)
+        found.append(Weights(store, tuple(sets)))
     return found
 
 
 def _offered(store: Store) -> list[str]:
     return list(dict.fromkeys([*store.module.weights, *store.entries()]))
-
-
-def _recorded(store: Store, name: str) -> SharedSet:
-    """Return a set by what was recorded of its files when they came."""
-    entry = store.require(name)
-    files = {file: Fetched(one["size"], one["sha256"]) for file, one in entry["files"].items()}
-    note = entry["note"] if is_line(entry["note"]) else ""
-    return SharedSet(name, entry["path"], bool(entry["custom"]), note, files)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from envmanager.bundles import gathering, manifest, uv_wheel
+from envmanager.bundles import gathering, interpreter, manifest
 from envmanager.bundles.collecting import Collection
 from envmanager.bundles.gathering import Packages, Weights
 from envmanager.bundles.manifest import BundledModule, Manifest
@@ -17,13 +17,14 @@ from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, UsageError
 from envmanager.events import CancelToken, Notice, Report, Stage, ignore
-from envmanager.fetching.hashing import Fetched, hash_of
+from envmanager.fetching.hashing import Fetched, hash_of, hashed
+from envmanager.machine import nis
 from envmanager.modules import catalog, checking
 from envmanager.modules.catalog import Module
 from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
 from envmanager.packages.wheel_store import WheelStore
-from envmanager.sharing import archive, packing
+from envmanager.sharing import archive, packing, sealed
 from envmanager.uv.program import Uv
 from envmanager.weights.store import Store
 from ga3_nodes import __version__
@@ -41,15 +42,19 @@ class Wanted:
         The build of torch, for the modules that have one.
     weights : sequence of str
         Names of sets, or `gathering.ALL`.
-    uv : bool
-        Put uv for that computer in, where the app is not set up there.
+    with_python : bool
+        Let uv fetch a Python for that computer, for where there is none.
+    python_archive, python_sha256 : Path, str
+        Put this one in instead, of which the sha256 is known.
     """
 
     modules: Sequence[str]
     target: Target
     backend: str = ""
     weights: Sequence[str] = ()
-    uv: bool = False
+    with_python: bool = False
+    python_archive: Path | None = None
+    python_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,20 +68,22 @@ class Made:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a bundle would hold: `texts` are its small files by name, weights are here already."""
+    """What a bundle would hold: `texts` are its small files by name, weights are here already.
+
+    `python` is the archive of an interpreter; None where there is none, or uv is yet to fetch it.
+    """
 
     wanted: Wanted
     modules: list[Module]
     packages: list[Packages]
     weights: list[Weights]
-    uv: Packages | None = None
+    python: Path | None = None
     texts: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def wheels(self) -> list[Wheel]:
         """All wheels, each once."""
-        found = [*self.packages, *([self.uv] if self.uv else [])]
-        return list({wheelhouse.digest(w): w for p in found for w in p.wheels}.values())
+        return list({wheelhouse.digest(w): w for p in self.packages for w in p.wheels}.values())
 
     @property
     def here(self) -> dict[str, Path]:
@@ -92,7 +99,8 @@ class Planned:
     def size(self) -> int:
         """The bytes of the bundle, as far as the sizes of the wheels are known."""
         weights = sum(one.size for part in self.weights for one in part.sets)
-        return sum(wheel.size for wheel in self.wheels) + weights
+        python = self.python.stat().st_size if self.python else 0
+        return sum(wheel.size for wheel in self.wheels) + weights + python
 
 
 def plan(
@@ -117,7 +125,9 @@ def plan(
         _refuse(module, wanted.target)
     stores = [Store(data, module) for module in modules]
     gathering.refuse_unknown(stores, wanted.weights)
-    target = wanted.target
+    target, python = wanted.target, None
+    if wanted.python_archive or wanted.python_sha256:
+        python = _given_python(wanted, cancel)
     uv = Uv(data, settings, cancel, platform=target.uv_platform, python_version=target.python)
     data.root.mkdir(parents=True, exist_ok=True)  # uv runs in it
     found = []
@@ -129,8 +139,16 @@ def plan(
         if part.missing:
             name, lacking = part.store.module.name, ", ".join(part.missing)
             report(Notice(f"{name} needs weights that do not go along: {lacking} (--weights)."))
-    program = uv_wheel.packages(uv, target) if wanted.uv else None
-    return Planned(wanted, modules, found, weights, program, _texts(modules, found))
+    return Planned(wanted, modules, found, weights, python, _texts(modules, found))
+
+
+def _given_python(wanted: Wanted, cancel: CancelToken | None) -> Path:
+    if wanted.python_archive is None:
+        raise UsageError(
+            "A sha256 of a Python is given without its archive.", "Add --python-archive FILE."
+        )
+    cancel = cancel or CancelToken()
+    return interpreter.given(wanted.python_archive, wanted.python_sha256, wanted.target, cancel)
 
 
 def create(
@@ -156,17 +174,23 @@ def create(
     planned = plan(data, settings, wanted, report=report, cancel=cancel)
     if path.is_dir():
         raise BadInput(f"{path} is a folder.", f"Name a file: -o {path / f'lab{manifest.SUFFIX}'}")
-    store = WheelStore(data)
+    store, python = WheelStore(data), data.downloads / "python"
     with ExitStack() as stack:
         for module in sorted(planned.modules, key=lambda module: module.name):
             stack.callback(_drop_empty, data.module(module.name))
             waiting = writers.waiting(data, module.name, "bundle", report, cancel)
             report = stack.enter_context(waiting)
+        if wanted.with_python and planned.python is None:
+            report(Stage("python", f"Fetching Python {wanted.target.python}"))
+            fetched = interpreter.fetched(Uv(data, settings, cancel), wanted.target, python)
+            planned = replace(planned, python=fetched)
         report(Stage("download", "Downloading the packages"))
         Collection(store, settings, planned.wheels, planned.here, report, cancel).fetch()
         report(Stage("write", f"Writing {path.name}"))
         made = _write(planned, store, path, report, cancel)
-    store.release(planned.wheels, planned.modules[0].name)
+        if planned.python and planned.python.parent == python:
+            files.discard(python, data.trash)
+    store.release(planned.wheels, "")  # no writer any more: nothing goes that others still need
     return made
 
 
@@ -179,12 +203,11 @@ def _drop_empty(folder: Path) -> None:
 def _refuse(module: Module, target: Target) -> None:
     checking.check(module.folder)
     target.require_allowed(module)
-    if module.runtime == catalog.HOST:
+    if module.runtime == catalog.HOST and target.python != nis.PYTHON:
         raise BadInput(
-            f"{module.name} runs inside NIS-Elements: whether it fits the packages there is "
-            "looked up on the network when it is installed.",
-            "Leave it out of the bundle.",
-            code="not_for_bundle",
+            f"{module.name} runs inside NIS-Elements, which has Python {nis.PYTHON}.",
+            f"Make the bundle for that: --python {nis.PYTHON}",
+            code="python_not_allowed",
         )
 
 
@@ -203,9 +226,7 @@ def _write(
     planned: Planned, store: WheelStore, path: Path, report: Report, cancel: CancelToken
 ) -> Made:
     """Write the file; what is read is compared with what the manifest says."""
-    large, expected = _large(planned, store)
-    if problem := archive.collision([*planned.texts, *large]):
-        raise BadInput(f"There can be no such bundle: {problem}.", "Rename one of the two.")
+    large, expected = _large(planned, store, cancel)
     if sum(file.size for file in expected.values()) > fulldisk.free(path.parent):
         raise fulldisk.failure(path.parent)
     listed = {**{name: hash_of(text) for name, text in planned.texts.items()}, **expected}
@@ -214,9 +235,8 @@ def _write(
         app_version=__version__,
         modules=_modules(planned),
         files=listed,
-        uv=planned.uv.wheels[0].version if planned.uv else "",
     )
-    texts = {manifest.NAME: found.as_bytes(), **planned.texts}
+    texts = {sealed.MANIFEST: sealed.as_bytes(found.as_dict()), **planned.texts}
 
     def write(place: Path) -> None:
         written = archive.write(place, texts, large, report, cancel)
@@ -232,15 +252,18 @@ def _write(
     return Made(path, path.stat().st_size, found)
 
 
-def _large(planned: Planned, store: WheelStore) -> tuple[dict[str, Path], dict[str, Fetched]]:
-    """Return wheels and weights by their names in the bundle: where they lie, and what is known."""
+def _large(
+    planned: Planned, store: WheelStore, cancel: CancelToken
+) -> tuple[dict[str, Path], dict[str, Fetched]]:
+    """Return the large files by their names in the bundle: where they lie, and what is known."""
     places, known = {}, {}
-    program = {wheelhouse.digest(wheel) for wheel in planned.uv.wheels} if planned.uv else set()
     for wheel in planned.wheels:
-        place, digest = store.place(wheel), wheelhouse.digest(wheel)
-        name = f"{manifest.UV}{place.name}" if digest in program else manifest.member(wheel)
+        name, place = manifest.member(wheel), store.place(wheel)
         places[name] = place
-        known[name] = Fetched(place.stat().st_size, digest)
+        known[name] = Fetched(place.stat().st_size, wheelhouse.digest(wheel))
+    if python := planned.python:
+        name = f"{manifest.PYTHON}{python.name}"
+        places[name], known[name] = python, hashed(python, cancel)
     for part in planned.weights:
         for one in part.sets:
             for file, fetched in one.files.items():

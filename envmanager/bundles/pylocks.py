@@ -23,6 +23,7 @@ from envmanager.packages.lockfile import Wheel
 _NOWHERE = "https://only-in-the-bundle.invalid"
 _HEAD = ("lock-version", "requires-python")
 _KEPT = ("name", "version", "marker", "requires-python")
+_KNOWN = {*_KEPT, "index", "wheels"}
 
 
 def travelling(pylock: Path, wheels: Iterable[Wheel]) -> str:
@@ -57,6 +58,24 @@ def _package(raw: dict[str, Any], wheel: Wheel) -> dict[str, Any]:
     if index.startswith(("http://", "https://")) and "@" not in urlsplit(index).netloc:
         kept["index"] = index
     return {**kept, "wheels": [entry]}
+
+
+def require_plain(document: dict[str, Any]) -> None:
+    """Refuse a ``pylock.toml`` that is not as `travelling` writes it; ValueError, or its like.
+
+    uv would take a package from a folder or a repository that is named in it beside the wheel.
+    """
+    if extra := document.keys() - {*_HEAD, "created-by", "packages"}:
+        raise ValueError(f"{min(extra)!r} is not expected in it")
+    names = [package["name"] for package in document["packages"]]
+    if len({*names}) != len(names):
+        raise ValueError("it lists a package twice")
+    for package in document["packages"]:
+        if extra := package.keys() - _KNOWN:
+            raise ValueError(f"{min(extra)!r} of {package['name']} is not expected in it")
+        (wheel,) = package["wheels"]
+        if extra := wheel.keys() - {"url", "hashes", "size"}:
+            raise ValueError(f"{min(extra)!r} of {package['name']}'s wheel is not expected in it")
 
 
 def require_wheel(wheel: Wheel) -> None:

@@ -13,10 +13,17 @@ from envmanager.errors import BadInput
 from envmanager.modules.catalog import Module
 from envmanager.uv import pythons
 
-# By our name: what Python calls the platform, and uv (its "linux" means glibc 2.28 or newer).
-_PLATFORMS = {"windows": ("win-amd64", "windows"), "linux": ("linux-x86_64", "linux")}
+# By our name: what Python calls the platform, and uv (its "linux" means glibc 2.28 or newer), also
+# in the names of the Pythons that it manages.
+_PLATFORMS = {
+    "windows": ("win-amd64", "windows", "windows-x86_64-none"),
+    "linux": ("linux-x86_64", "linux", "linux-x86_64-gnu"),
+}
 PLATFORMS = tuple(_PLATFORMS)
 _LAST_PATCH = 99
+# What a program is for: of a PE file the number of its machine (two bytes, behind the signature
+# whose place stands at 0x3C), of an ELF file class and byte order at 4, and the machine at 18.
+_AMD64, _X86_64 = b"PE\0\0\x64\x86", b"\x3e\0"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,34 @@ class Target:
     def uv_platform(self) -> str:
         """The name by which uv resolves for it."""
         return _PLATFORMS[self.platform][1]
+
+    @property
+    def uv_python(self) -> str:
+        """The name by which uv knows a Python for it: ``cpython-3.12-windows-x86_64-none``."""
+        return self.uv_python_of(self.python)
+
+    def uv_python_of(self, version: str) -> str:
+        """Return the name that a Python of this exact version has, and its folder."""
+        return f"cpython-{version}-{_PLATFORMS[self.platform][2]}"
+
+    @property
+    def program(self) -> str:
+        """The interpreter in the folder of its Python."""
+        return "python.exe" if self.platform == "windows" else f"bin/python{self.python}"
+
+    @property
+    def library(self) -> str:
+        """What a folder with that interpreter holds too, where it is complete."""
+        if self.platform == "windows":
+            return f"python{self.python.replace('.', '')}.dll"
+        return f"lib/python{self.python}/os.py"
+
+    def runs(self, head: bytes) -> bool:
+        """Tell by its first bytes whether a program is one for this computer."""
+        if self.platform == "windows":
+            at = int.from_bytes(head[0x3C:0x40], "little")
+            return head[:2] == b"MZ" and head[at : at + 6] == _AMD64
+        return head[:6] == b"\x7fELF\x02\x01" and head[18:20] == _X86_64
 
     @property
     def is_here(self) -> bool:
@@ -59,7 +94,7 @@ class Target:
 def here() -> str:
     """Return this computer's platform; empty where no bundle can be for it."""
     found = sysconfig.get_platform()
-    return next((name for name, (tag, _) in _PLATFORMS.items() if tag == found), "")
+    return next((name for name, (tag, *_) in _PLATFORMS.items() if tag == found), "")
 
 
 def own_python() -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from envmanager import console
 from envmanager.commands.outcome import Add, Outcome, environments, progress
-from envmanager.data import settings
+from envmanager.data import access, settings
 from envmanager.data.paths import data_folder
 from envmanager.environments.lifecycle import Installed
 from envmanager.errors import BadInput
@@ -34,7 +34,9 @@ def add_to(add: Add) -> None:
     create.add_argument("--python", default="", help="version there, such as 3.12; else as here")
     create.add_argument("--backend", default="", help="build of torch: cpu, or such as cu130")
     create.add_argument("--weights", default="none", metavar="NAME,...", help="also all or none")
-    create.add_argument("--with-uv", action="store_true", help="uv too, where no app is set up")
+    create.add_argument("--with-python", action="store_true", help="a Python too, fetched by uv")
+    create.add_argument("--python-archive", type=Path, metavar="FILE", help="or that in an archive")
+    create.add_argument("--python-sha256", default="", metavar="HEX", help="of that archive")
     create.add_argument("--dry-run", action="store_true", help="show what would be in it")
     info = actions.add_parser("info", help="what a bundle holds")
     info.add_argument("file", type=Path)
@@ -70,7 +72,9 @@ def _create(options: argparse.Namespace) -> Outcome:
         Target(platform, options.python or own_python()),
         options.backend,
         [name.strip() for name in options.weights.split(",") if name.strip() not in ("", "none")],
-        options.with_uv,
+        options.with_python,
+        options.python_archive,
+        options.python_sha256,
     )
     data = data_folder()
     chosen = settings.load(data.settings)
@@ -98,6 +102,8 @@ def _planned(planned: Planned) -> Outcome:
         console.print_table(["package", "version", "size"], rows)
         size, target = console.size(planned.size), _target(planned.wanted.target)
         console.print_line(f"The bundle would have {size}, for {target}")
+        if planned.wanted.with_python and planned.python is None:
+            console.print_line("The Python, which uv is yet to fetch, comes on top.")
 
     return Outcome({"bytes": planned.size, "packages": sizes}, show)
 
@@ -122,6 +128,8 @@ def _info(options: argparse.Namespace) -> Outcome:
 
     def show() -> None:
         console.print_line(f"{options.file} ({console.size(size)}) is for {_target(said.target)}")
+        if said.interpreter:
+            console.print_line(f"It brings that Python along: {Path(said.interpreter).name}")
         for module in said.modules:
             backend = f", torch for {module.backend}" if module.backend else ""
             license_text = f"{module.license or 'no license stated'}{backend}"
@@ -148,6 +156,7 @@ def _install(options: argparse.Namespace) -> Outcome:
     from envmanager.bundles import installing
 
     engine = environments()
+    access.require(engine.data)
     with progress() as report:
         done = installing.install(
             engine, options.file, replace_modules=options.replace_modules, report=report

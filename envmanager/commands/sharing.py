@@ -9,6 +9,7 @@ from typing import Any
 from envmanager import console
 from envmanager.commands.outcome import Add, Outcome, environments, progress
 from envmanager.data import settings
+from envmanager.data.access import of_module
 from envmanager.data.paths import data_folder
 from envmanager.environments import comparing, inventory, pins
 from envmanager.environments.comparing import Comparison
@@ -73,7 +74,7 @@ def export_command(options: argparse.Namespace) -> Outcome:
 
 def diff_command(options: argparse.Namespace) -> Outcome:
     """Compare two generations."""
-    found = comparing.compare(data_folder(), options.module, options.old, options.new)
+    found = comparing.compare(of_module(options.module), options.module, options.old, options.new)
     return Outcome(found.as_dict(), lambda: _show_diff(found))
 
 
@@ -94,21 +95,22 @@ def _show_diff(found: Comparison) -> None:
 
 def pin_command(options: argparse.Namespace) -> Outcome:
     """Keep a generation for good."""
-    made = pins.pin(environments().data, options.module, options.generation, options.note)
+    data = environments(options.module).data
+    made = pins.pin(data, options.module, options.generation, options.note)
     text = f"Generation {made.text} of {options.module} is kept until you unpin it."
     return _pinned(options.module, text)
 
 
 def unpin_command(options: argparse.Namespace) -> Outcome:
     """Let a generation be cleaned up again."""
-    freed = pins.unpin(environments().data, options.module, options.generation)
+    freed = pins.unpin(environments(options.module).data, options.module, options.generation)
     text = f"Generation {freed.text} of {options.module} is no longer pinned. "
     text += "It stays until a later update cleans up."
     return _pinned(options.module, text)
 
 
 def _pinned(name: str, text: str) -> Outcome:
-    found = [vars(pin) for pin in inventory.pins(data_folder(), name)]
+    found = [vars(pin) for pin in inventory.pins(of_module(name), name)]
     return Outcome({"module": name, "pins": found}, lambda: console.print_line(text))
 
 
@@ -116,7 +118,7 @@ def freeze_command(options: argparse.Namespace) -> Outcome:
     """Write what a methods section needs."""
     from envmanager.sharing import freezing, methods
 
-    data = data_folder()
+    data = of_module(options.module)
     if options.output:
         methods.check_suffix(options.output)
     with progress() as report:
@@ -155,6 +157,7 @@ def _parameters(options: argparse.Namespace) -> dict[str, Any]:
         found = presets.load(data, options.module, options.preset, options.function)
         values = found.parameters
     if options.parameter:
-        spec = declared(data, options.module, options.generation, options.function)
+        place = of_module(options.module)
+        spec = declared(place, options.module, options.generation, options.function)
         values = {**values, **parse_parameters(options.parameter, spec)}
     return values

@@ -22,6 +22,7 @@ from envmanager.fetching.connection import Connections
 from envmanager.fetching.download import Download, Patience, Remote
 from envmanager.fetching.hashing import Fetched
 from envmanager.fetching.pace import LOOK_S, Pace
+from envmanager.fetching.stopping import Stop
 from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
 from envmanager.packages.wheel_store import WheelStore
@@ -32,6 +33,10 @@ _AT_ONCE = 3  # downloads: one alone may be slowed by its server, many slow each
 _POLL_S = 0.1
 # Why we may fail where uv does not: it asks a keyring, trusts other certificates and plain http.
 _LEFT_TO_UV = frozenset({"download_forbidden", "certificate_untrusted", "download_address"})
+_ADVICE = (
+    "Try again; if it stays so, check the settings index_url and torch_index. Another way: "
+    "./run settings resumable_downloads_above_mb 0 leaves all downloads to uv."
+)
 LOCAL = "pylock.local.toml"
 
 
@@ -155,7 +160,7 @@ class LargeWheels:
         """Fetch wheels, the largest first; return those that came, others are left to uv."""
         if not wheels:
             return []
-        stop, told = _Stop(self.cancel), queue.SimpleQueue[str]()
+        stop, told = Stop(self.cancel), queue.SimpleQueue[str]()
         meter = _Meter(self._store, wheels, others, self.pace)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             largest_first = sorted(wheels, key=lambda wheel: -wheel.size)
@@ -177,6 +182,7 @@ class LargeWheels:
             stop,
             self.patience,
             on_trouble=told.put,
+            advice=_ADVICE,
         )
 
     def _watch(
@@ -190,7 +196,7 @@ class LargeWheels:
                 self.report(LogLine(told.get()))
             for future in over:
                 if (error := future.exception()) and not _uv_may_succeed(error):
-                    raise _for_an_install(error)
+                    raise error
             if len(over) == len(running):
                 self.report(meter.progress())
                 return
@@ -208,31 +214,6 @@ class LargeWheels:
 
 def _uv_may_succeed(error: BaseException) -> bool:
     return isinstance(error, DownloadFailed) and error.code in _LEFT_TO_UV
-
-
-def _for_an_install(error: BaseException) -> BaseException:
-    """Return an error with the next step for who installs; other downloads have another one."""
-    if not isinstance(error, DownloadFailed) or error.code == DownloadFailed.code:
-        return error
-    return DownloadFailed(
-        error.message,
-        "Try again; if it stays so, check the settings index_url and torch_index. Another way: "
-        "./run settings resumable_downloads_above_mb 0 leaves all downloads to uv.",
-        code=error.code,
-    )
-
-
-class _Stop(CancelToken):
-    """Stops the downloads of one install: by the user's wish, or because one of them failed."""
-
-    def __init__(self, other: CancelToken) -> None:
-        super().__init__()
-        self._other = other
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the downloads shall stop."""
-        return self._other.cancelled or super().cancelled
 
 
 class _Meter:

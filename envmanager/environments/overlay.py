@@ -8,21 +8,23 @@ Where NIS's own Python lies here, the packages must fit what it ships, and are t
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from envmanager.data.paths import venv_packages, venv_python, venv_version
 from envmanager.environments.generations import OVERLAY
 from envmanager.environments.installation import Installation
 from envmanager.environments.runtimes import Packages, Runtime
-from envmanager.errors import BadInput, InstallFailed, ToolFailed
+from envmanager.errors import BadInput, InstallFailed
 from envmanager.events import CancelToken, LogLine, Report
 from envmanager.machine import nis
 from envmanager.modules import catalog
@@ -83,37 +85,17 @@ class Overlay(Runtime):
                 code="not_for_host",
             )
         overlaid = [wheel for wheel in resolved.wheels if wheel.package not in self._shipped]
-        self._refuse_what_does_not_fit(folder, overlaid)
         shipped = [wheel for wheel in resolved.wheels if wheel not in overlaid]
         return _Pair(
             folder,
             _part(folder, "nis", shipped, None, (self.uv, report, cancel, _nothing)),
             _part(folder, OVERLAY, overlaid, folder / OVERLAY, (self.uv, report, cancel, fetched)),
+            self.nis,
         )
 
     @property
     def _shipped(self) -> frozenset[str]:
         return frozenset(self.nis.packages) | nis.SHIPS if self.nis else nis.SHIPS
-
-    def _refuse_what_does_not_fit(self, folder: Path, overlaid: Iterable[Wheel]) -> None:
-        """Let uv compare the overlay's requirements with the versions that NIS ships."""
-        if self.nis is None:
-            return
-        with tempfile.TemporaryDirectory(dir=folder, prefix="fit-") as place:
-            wanted, ships = Path(place) / "overlay.in", Path(place) / "nis.txt"
-            wanted.write_text(_pins((w.package, w.version) for w in overlaid), "utf-8")
-            ships.write_text(_pins(self.nis.packages.items()), "utf-8")
-            python = venv_python(folder / ".venv")
-            try:
-                self.uv.resolve(wanted, python, Path(place) / "pylock.toml", constraints=[ships])
-            except ToolFailed as error:
-                raise InstallFailed(
-                    f"{self.module.name} does not fit the packages of the Python in "
-                    f"{self.nis.python.parent}: {error.message}",
-                    "It needs another version of NIS-Elements, or of the module.",
-                    code="does_not_fit_nis",
-                    details=error.details,
-                ) from error
 
     def prove(self, folder: Path, report: Report, cancel: CancelToken) -> None:
         """Run the module's tests in NIS's own Python, where it lies here."""
@@ -157,6 +139,7 @@ class _Pair:
     folder: Path
     shipped: Installation
     overlay: Installation
+    host: nis.NisPython | None
 
     def install(self) -> None:
         self.overlay.site.mkdir()
@@ -170,6 +153,7 @@ class _Pair:
     def check(self, mending: Callable[[], object]) -> bool:
         mended = [part.check(mending) for part in (self.shipped, self.overlay)]
         self._refuse_shadows()
+        self._refuse_what_does_not_fit()
         return any(mended)
 
     def _refuse_shadows(self) -> None:
@@ -185,6 +169,25 @@ class _Pair:
                 'Such a package cannot run inside NIS: take runtime = "host" out of module.toml.',
                 code="shadows_nis",
             )
+
+    def _refuse_what_does_not_fit(self) -> None:
+        """Compare what the overlay's packages ask for with the versions that NIS ships."""
+        if self.host is None:
+            return
+        minor = ".".join(self.host.version.split(".")[:2])
+        versions = {"python_full_version": self.host.version, "python_version": minor}
+        for found in importlib.metadata.distributions(path=[str(self.overlay.site)]):
+            for wanted in map(Requirement, found.requires or ()):
+                has = self.host.packages.get(canonicalize_name(wanted.name))
+                applies = wanted.marker is None or wanted.marker.evaluate({**versions, "extra": ""})
+                if has and applies and not wanted.specifier.contains(has, prereleases=True):
+                    raise InstallFailed(
+                        f"{found.name} {found.version} does not fit the packages of the Python in "
+                        f"{self.host.python.parent}: it needs {wanted.name}{wanted.specifier}, and "
+                        f"NIS-Elements has {has}.",
+                        "It needs another version of NIS-Elements, or of the module.",
+                        code="does_not_fit_nis",
+                    )
 
 
 def _names(site: Path) -> Iterator[str]:
@@ -212,10 +215,6 @@ def _part(
     pylock = folder / f"pylock.{name}.toml"
     pylock.write_text(tomlkit.dumps(document), "utf-8")
     return Installation(folder, wheels, *means, pylock=pylock.name, target=target)
-
-
-def _pins(packages: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"{name}=={version}\n" for name, version in packages)
 
 
 def _nothing() -> None:

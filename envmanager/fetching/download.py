@@ -28,7 +28,8 @@ from envmanager.fetching.partial import Partial, Version
 from envmanager.fetching.reading import Reading
 from ga3_nodes import home, locks
 
-_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18}|\*)")
+_LENGTH = re.compile(r"[0-9]{1,18}")  # more digits are no length of any file
 _POLL_S = 0.1
 
 
@@ -67,6 +68,8 @@ class Download:
         Is told how many bytes of the file are there, and how many there will be (0: unknown).
     on_trouble : callable
         Is told in words why there will be another try.
+    advice : str
+        The next step for the user where the server does not give the file.
     """
 
     remote: Remote
@@ -76,6 +79,7 @@ class Download:
     patience: Patience = Patience()
     on_bytes: Callable[[int, int], object] = lambda done, total: None
     on_trouble: Callable[[str], object] = lambda text: None
+    advice: str = ""
 
     def __post_init__(self) -> None:
         self._part = Partial(self.destination)
@@ -96,16 +100,23 @@ class Download:
             `cancel` was set.
         """
         with fulldisk.named(self.destination.parent), _sole(self.destination, self.cancel):
-            if self.remote.sha256 and self.destination.is_file():
-                found = hashed(self.destination, self.cancel)
-                if found.sha256 == self.remote.sha256:
-                    return found
-            self._part.cut_unsafe()
-            self._come_through()
-            found = self._checked()
-            home.patiently(lambda: self._part.path.replace(self.destination), seconds=10.0)
-            self._part.forget_note()
-            return found
+            try:
+                return self._whole()
+            except DownloadFailed as error:
+                error.hint = error.hint or self.advice
+                raise
+
+    def _whole(self) -> Fetched:
+        if self.remote.sha256 and self.destination.is_file():
+            found = hashed(self.destination, self.cancel)
+            if found.sha256 == self.remote.sha256:
+                return found
+        self._part.cut_unsafe()
+        self._come_through()
+        found = self._checked()
+        home.patiently(lambda: self._part.path.replace(self.destination), seconds=10.0)
+        self._part.forget_note()
+        return found
 
     def _come_through(self) -> None:
         """Try until the part is complete, for as long as the patience lasts."""
@@ -170,7 +181,7 @@ class Download:
     def _is_whole(self, reading: Reading, version: Version) -> bool:
         """Tell whether there is nothing behind what has come (416: no such range)."""
         match = _RANGE.match(reading.headers.get("Content-Range", ""))
-        told = int(match[3]) if match and match[3].isdecimal() else version.length
+        told = int(match[3]) if match and match[3] != "*" else version.length
         return told == self._part.size
 
     def _take(self, reading: Reading, version: Version | None) -> None:
@@ -242,9 +253,12 @@ def _place(reading: Reading) -> tuple[int, int]:
         match = _RANGE.match(reading.headers.get("Content-Range", ""))
         if not match or match[1] is None:
             return -1, 0
-        return int(match[1]), int(match[3]) if match[3].isdecimal() else 0
-    length = reading.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else 0
+        return int(match[1]), _length(match[3])
+    return 0, _length(reading.headers.get("Content-Length", ""))
+
+
+def _length(text: str) -> int:
+    return int(text) if _LENGTH.fullmatch(text) else 0
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Why a file could not be downloaded: what a further try may mend, and what it will not."""
+"""Why a file could not be downloaded: what a further try may mend, and what it will not.
+
+A failure has no hint where the next step depends on what is fetched: `Download.advice` is given.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class Offline(DownloadFailed):
     def __init__(self) -> None:
         super().__init__(
             "The setting offline is on, so nothing is downloaded.",
-            "Turn it off (./run settings offline --unset), or import the file from a disk.",
+            "Turn it off: ./run settings offline --unset",
             code="offline",
         )
 
@@ -33,7 +36,7 @@ class Unusable(DownloadFailed):
     """An address that a file must not come from."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, "Tell the author of the module.", code="download_address")
+        super().__init__(message, code="download_address")
 
 
 class Passing(Exception):
@@ -49,12 +52,7 @@ def of_status(status: int, address: str, headers: Any) -> Exception:
     if status in _PASSING:
         return Passing(f"the server answered {status}", _wait(headers.get("Retry-After", "")))
     words, code = _WORDS.get(status, (f"answered {status}", "download_failed"))
-    return DownloadFailed(
-        f"The server of {address} {words}.",
-        "Look at the page of the source in a browser; the file may have moved. A file that you "
-        "have can be imported: ./run weights MODULE add FILE --name NAME",
-        code=code,
-    )
+    return DownloadFailed(f"The server of {address} {words}.", code=code)
 
 
 def _wait(text: str) -> float | None:
@@ -63,7 +61,7 @@ def _wait(text: str) -> float | None:
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time())
-    except ValueError:
+    except (ValueError, OSError):  # no date; Windows knows no local times before 1970
         return None
 
 

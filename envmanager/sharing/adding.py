@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from envmanager.data import files, fulldisk
 from envmanager.data.paths import SHIPPED_MODULES, DataFolder
 from envmanager.data.settings import Settings
-from envmanager.errors import BadInput, GA3EnvError
+from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.modules import catalog, checking
 from envmanager.modules.own import Added, OwnModules
 from envmanager.packages import lockfile
-from envmanager.sharing import archive
-from envmanager.sharing.package import Package, SharedSet, opened
-from envmanager.weights.store import Entry, Store, roots_of, size_of, today
-from ga3_nodes import home
-from ga3_nodes.weights import CUSTOM, LISTING
+from envmanager.sharing import archive, placing_weights
+from envmanager.sharing.package import Package, opened
+from envmanager.weights.store import Store
 
 WARNING = (
     "This is a program: its code will run on this computer with your rights, and weights can hold "
@@ -114,7 +110,7 @@ def _contents(data: DataFolder, found: Package) -> Contents:
                 "size": shared.size,
                 "note": shared.note,
                 "license": "" if shared.custom else store.described(shared.name).license,
-                "present": _is_same(store, shared),
+                "present": placing_weights.is_here(store, shared),
             }
             for shared in manifest.weights
         ],
@@ -168,115 +164,19 @@ def add(
         with staging as staged:
             report(Stage("copy", f"Unpacking {found.path.name}"))
             found.extract_module(staged)
-            with _weights(Store(data, found.module), found):
+            with _weights(Store(data, found.module), found, report):
                 return own.put(staged, name)
 
 
-# ---- the weights that came along ----------------------------------------------------------------
-
-
 @contextmanager
-def _weights(store: Store, found: Package) -> Iterator[None]:
-    """Put the weights in place and list them; what fails inside or here undoes all of it.
+def _weights(store: Store, found: Package, report: Report) -> Iterator[None]:
+    """Put the weights that came along in place; what fails inside or here undoes all of it.
 
     Needs the lock of the module's writer.
     """
-    wanted = [shared for shared in found.manifest.weights if not _is_same(store, shared)]
-    if not wanted:
-        yield
-        return
-    for shared in wanted:
-        _refuse_others(store, shared)
-    if sum(shared.size for shared in wanted) > fulldisk.free(store.folder):
-        raise fulldisk.failure(store.folder)
-    for leftover in (store.folder / CUSTOM).glob("*.tmp"):  # of one that was killed
-        files.discard(leftover, store.data.trash)
+    sets = found.manifest.weights
+    placing_weights.refuse_others(store, sets)
     with ExitStack() as undo:
-        undo.callback(_drop_empty, store)
-        undo.callback(_restore, store.folder / LISTING, _bytes(store.folder / LISTING))
-        for shared in wanted:
-            _put(store, found, shared, undo)
+        placing_weights.put(store, sets, found.extract_weights, report, undo)
         yield
         undo.pop_all()
-
-
-def _put(store: Store, found: Package, shared: SharedSet, undo: ExitStack) -> None:
-    aside = store.folder / CUSTOM / f"{shared.name}.{os.getpid()}.tmp"
-    entry = _entry(shared)
-    try:
-        found.extract_weights(shared, aside)
-        for root in sorted(roots_of(entry)):
-            place = store.folder / root
-            if _is_listed(store, root):
-                continue  # a file that another set shares; `_refuse_others` has compared them
-            _discard(store, place)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            home.patiently(lambda: (aside / root).rename(place), seconds=10.0)  # noqa: B023
-            undo.callback(_discard, store, place)
-    finally:
-        files.discard(aside, store.data.trash)
-    store.put(shared.name, entry)
-
-
-def _discard(store: Store, place: Path) -> None:
-    if place.is_dir():
-        files.discard(place, store.data.trash)
-    else:
-        home.patiently(lambda: place.unlink(missing_ok=True))
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.exists() else None
-
-
-def _restore(path: Path, content: bytes | None) -> None:
-    if content is None:
-        path.unlink(missing_ok=True)
-    else:
-        files.write_whole(path, lambda place: place.write_bytes(content))
-
-
-def _drop_empty(store: Store) -> None:
-    for folder in (store.folder / CUSTOM, store.folder, store.folder.parent):
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def _entry(shared: SharedSet) -> Entry:
-    return {
-        "path": shared.path,
-        "files": {name: vars(file) for name, file in shared.files.items()},
-        "custom": shared.custom,
-        "note": shared.note,
-        "added": today(),
-    }
-
-
-def _is_same(store: Store, shared: SharedSet) -> bool:
-    """Tell whether a set is here already, whole and with the same bytes."""
-    present = store.entries().get(shared.name)
-    same = present is not None and present["files"] == _entry(shared)["files"]
-    return present is not None and same and not store.damage(present)
-
-
-def _is_listed(store: Store, root: str) -> bool:
-    whole = (entry for entry in store.entries().values() if not store.damage(entry))
-    return any(root in roots_of(entry) for entry in whole)
-
-
-def _refuse_others(store: Store, shared: SharedSet) -> None:
-    """Refuse to put weights over others that are in use here: they may be the only copy."""
-    for name, entry in store.entries().items():
-        if store.damage(entry):
-            continue
-        expected = {n: vars(f) for n, f in shared.files.items()}
-        both = entry["files"].keys() & expected.keys()
-        differ = any(entry["files"][n] != expected[n] for n in both)
-        taken = name.lower() == shared.name.lower() and entry["files"] != expected
-        if taken or differ:
-            raise BadInput(
-                f"You have other weights {name!r} of this module ({size_of(entry):,} bytes).",
-                "Nothing was changed. Keep them by another name (./run weights M add), remove them "
-                f"(./run weights {store.module.name} remove {name}), then add the file again.",
-                code="weights_exist",
-            )

@@ -13,9 +13,9 @@ import struct
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import BinaryIO
 
 from envmanager.errors import BadInput
@@ -24,13 +24,15 @@ from envmanager.fetching.hashing import Fetched
 
 _PIECE = 1 << 20
 _MOST_FILES = 10_000  # as many as a set of weights may have
+_MOST_LISTING = _MOST_FILES * 1024  # bytes: 46 for each file, its name, and what programs add
+_TAIL, _LARGE_END, _LOCATOR = (1 << 16) + 200, 56, 20  # bytes at the end of a zip, of its records
 _LONGEST = 180  # characters of a name: Windows takes 260 for a full path
 _MOST_PACKED = 64 << 20  # unpacked bytes of all packed members; the others are as large as they are
 _WRITTEN = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can hold: the same for all files
 # What Windows takes for something else than a name, or refuses.
 _ODD = re.compile(
     r'[\x00-\x1f\x7f<>:"|?*\\]|[ .]$'
-    r"|^(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³])(\.|$)",
+    r"|^(con|prn|aux|nul|conin\$|conout\$|com[\d¹²³]|lpt[\d¹²³]) *(\.|$)",
     re.IGNORECASE,
 )
 _DAMAGED = (
@@ -50,6 +52,10 @@ def damaged(path: Path, why: str) -> BadInput:
     return refused(path, f"it is damaged or not complete ({why})", "file_damaged")
 
 
+def _nobody(size: int) -> None:
+    """Tell nobody how many bytes were read."""
+
+
 class Archive:
     """The members of a zip, all of which may be unpacked; see `opened`."""
 
@@ -57,12 +63,10 @@ class Archive:
         self.path = path
         self._file = file
         found = file.infolist()
-        if len(found) > _MOST_FILES:
-            raise self.unsafe(f"it holds more than {_MOST_FILES:,} files")
         for member in found:
             if problem := _problem(member):
                 raise self.unsafe(f"{member.orig_filename[:_LONGEST]!r} in it {problem}")
-        if problem := collision([member.filename for member in found]):
+        if problem := _wrong_names([member.filename for member in found]):
             raise self.unsafe(problem)
         self._refuse_bomb(found)
         self._members = {member.filename: member for member in found}
@@ -98,15 +102,24 @@ class Archive:
         with _told(self.path), self._file.open(self._members[name]) as source:
             return source.read(most)
 
-    def hashed(self, name: str, cancel: CancelToken) -> Fetched:
-        """Return size and sha256 of a file in it."""
+    def hashed(
+        self, name: str, cancel: CancelToken, on_bytes: Callable[[int], object] = _nobody
+    ) -> Fetched:
+        """Return size and sha256 of a file in it; `on_bytes` is told how many were read."""
         digest, size = hashlib.sha256(), 0
         for data in self._pieces(name, cancel):
             digest.update(data)
             size += len(data)
+            on_bytes(size)
         return Fetched(size, digest.hexdigest())
 
-    def extract(self, name: str, place: Path, cancel: CancelToken) -> Fetched:
+    def extract(
+        self,
+        name: str,
+        place: Path,
+        cancel: CancelToken,
+        on_bytes: Callable[[int], object] = _nobody,
+    ) -> Fetched:
         """Write a file to a new place; return what was written."""
         place.parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
@@ -115,6 +128,7 @@ class Archive:
                 digest.update(data)
                 size += len(data)
                 target.write(data)
+                on_bytes(size)
         return Fetched(size, digest.hexdigest())
 
     def _pieces(self, name: str, cancel: CancelToken) -> Iterator[bytes]:
@@ -148,9 +162,29 @@ def opened(path: Path) -> Iterator[Archive]:
         ) from error
     with file:
         with _told(path):
+            if _listing_bytes(file) > _MOST_LISTING:
+                raise refused(path, f"it holds more than {_MOST_FILES:,} files", "file_unsafe")
             archive = zipfile.ZipFile(file)
         with archive:
             yield Archive(path, archive)
+
+
+def _listing_bytes(file: BinaryIO) -> int:
+    """Return how many bytes of the zip list its members: `zipfile` reads them all at once.
+
+    The figure stands 12 bytes into the record at the end of the file, and, where a locator with the
+    place of a larger record lies before that one, 40 bytes into the larger record (APPNOTE 4.3).
+    """
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0:
+        return 0
+    large = at - _LOCATOR - _LARGE_END
+    if large >= 0 and tail[large : large + 4] == b"PK\x06\x06":
+        return int.from_bytes(tail[large + 40 : large + 48], "little")
+    return int.from_bytes(tail[at + 12 : at + 16], "little")
 
 
 @contextmanager
@@ -164,9 +198,7 @@ def _told(path: Path) -> Iterator[None]:
 def _problem(member: zipfile.ZipInfo) -> str:
     """Say why a member must not be unpacked; empty where it may."""
     if member.filename != member.orig_filename:  # cut at a zero byte, or turned on Windows
-        return "is no name that every system can have"
-    if problem := bad_name(member.filename):
-        return problem
+        return bad_name(member.orig_filename) or "is no name that every system can have"
     kind = stat.S_IFMT(member.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
         return "is a link, a folder or a device"
@@ -175,6 +207,16 @@ def _problem(member: zipfile.ZipInfo) -> str:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return "is packed in a way that is not used here"
     return ""
+
+
+def _wrong_names(names: Sequence[str]) -> str:
+    """Say why files of these names must not be in a zip; empty where they may."""
+    if len(names) > _MOST_FILES:
+        return f"it holds more than {_MOST_FILES:,} files"
+    for name in names:
+        if problem := bad_name(name):
+            return f"{name[:_LONGEST]!r} in it {problem}"
+    return collision(names)
 
 
 def bad_name(name: str) -> str:
@@ -186,7 +228,8 @@ def bad_name(name: str) -> str:
         return "leads out of its folder"
     if "" in parts or "." in parts:
         return "is no plain path of a file"
-    if any(_ODD.search(part) for part in name.split("/")):
+    # What is not printable could show another name than it is, such as letters from right to left.
+    if not name.isprintable() or any(_ODD.search(part) for part in name.split("/")):
         return "is no name that every system can have"
     if len(name) > _LONGEST:
         return "is too long a name"
@@ -204,17 +247,20 @@ def collision(names: Iterable[str]) -> str:
                 f"it holds {name!r} twice" if name == other else f"it holds {other!r} and {name!r}"
             )
         seen[key] = name
-    for key, name in seen.items():
-        parts = key.split("/")
-        above = {"/".join(parts[:count]) for count in range(1, len(parts))}
-        if above & seen.keys():
-            return f"{name!r} in it lies in a file"
+    folders: dict[str, str] = {}
+    for name in seen.values():
+        for above in map(str, PurePosixPath(name).parents):
+            key = _folded(above)
+            if key in seen:
+                return f"{name!r} in it lies in a file"
+            if folders.setdefault(key, above) != above:
+                return f"it holds the folders {folders[key]!r} and {above!r}"
     return ""
 
 
 def _folded(name: str) -> str:
     """Return a name as file systems compare it that know no capitals, or compose letters."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).upper().casefold())
 
 
 # ---- writing ------------------------------------------------------------------------------------
@@ -240,7 +286,16 @@ def write(
     -------
     dict of Fetched
         What was read of each large file, so that the caller can compare it.
+
+    Raises
+    ------
+    BadInput
+        Nobody could open such a zip: a name in it is one that not every system can have.
     """
+    if problem := _wrong_names([*texts, *large]):
+        raise BadInput(
+            f"There can be no such file: {problem}.", "Rename it, or leave it out.", code="bad_name"
+        )
     cancel = cancel or CancelToken()
     total, done, found = sum(p.stat().st_size for p in large.values()), 0, {}
     with zipfile.ZipFile(place, "w") as archive:

@@ -9,23 +9,17 @@ from datetime import date as day
 from pathlib import Path
 
 from envmanager.data import files, settings
-from envmanager.data.paths import DataFolder
+from envmanager.data.paths import SHIPPED_MODULES, DataFolder
 from envmanager.environments import generations
 from envmanager.errors import BadInput, GA3EnvError, UnknownModule
 from envmanager.events import CancelToken, Report, Stage, ignore
-from envmanager.fetching.hashing import Fetched, hash_of
+from envmanager.fetching.hashing import hash_of
 from envmanager.modules import catalog, checking
 from envmanager.modules.catalog import Module
-from envmanager.sharing import archive
-from envmanager.sharing.package import (
-    MANIFEST,
-    MODULE,
-    SUFFIX,
-    WEIGHTS,
-    Manifest,
-    SharedSet,
-    is_line,
-)
+from envmanager.sharing import archive, sealed, shared_sets
+from envmanager.sharing.package import MODULE, SUFFIX, WEIGHTS, Manifest
+from envmanager.sharing.sealed import MANIFEST, is_line
+from envmanager.sharing.shared_sets import SharedSet
 from envmanager.weights.store import Store
 from ga3_nodes import __version__
 
@@ -120,7 +114,7 @@ def contents(folder: Path) -> list[str]:
 
 def _own(data: DataFolder, name: str) -> Module:
     module = catalog.find(name, data)
-    if module.folder.parent != data.user_modules:
+    if module.folder.parent == SHIPPED_MODULES:
         raise UnknownModule(
             f"{name!r} comes with the app: everybody who has the app has it.",
             "Export a module of your own. Weights are handed on as files: ./run weights M list",
@@ -149,9 +143,7 @@ def _chosen(store: Store, names: Sequence[str]) -> list[SharedSet]:
                 f"Get or import them again: ./run weights {store.module.name} verify",
                 code="weights_damaged",
             )
-        recorded = {n: Fetched(f["size"], f["sha256"]) for n, f in entry["files"].items()}
-        note = entry["note"] if is_line(entry["note"]) else ""
-        found.append(SharedSet(name, entry["path"], bool(entry["custom"]), note, recorded))
+        found.append(shared_sets.of_entry(name, entry))
     return found
 
 
@@ -164,11 +156,10 @@ def _write(
     cancel: CancelToken | None,
 ) -> None:
     """Write the file whole; weights are compared with what was recorded as they are read."""
-    small = {MANIFEST: manifest.as_bytes()} | {f"{MODULE}{n}": texts[n] for n in sorted(texts)}
+    small = {MANIFEST: sealed.as_bytes(manifest.as_dict())}
+    small |= {f"{MODULE}{name}": texts[name] for name in sorted(texts)}
     recorded = {n: file for shared in manifest.weights for n, file in shared.files.items()}
     large = {f"{WEIGHTS}{name}": store.folder / name for name in sorted(recorded)}
-    if problem := archive.collision([*small, *large]):
-        raise BadInput(f"It cannot be exported: {problem}.", "Rename one of the two.")
 
     def write(place: Path) -> None:
         written = archive.write(place, small, large, report, cancel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ _KEPT = frozenset(
     UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_HTTP_TIMEOUT
     UV_INSECURE_HOST UV_KEYRING_PROVIDER UV_NATIVE_TLS UV_SYSTEM_CERTS UV_OFFLINE
     UV_PYTHON_INSTALL_MIRROR UV_CONCURRENT_DOWNLOADS UV_PYTHON_DOWNLOADS
+    UV_PYTHON_DOWNLOADS_JSON_URL
     """.split()
 )
 # The index that wheels from files are said to come from: see `packages.wheelhouse`. uv never looks
@@ -174,6 +176,28 @@ class Uv:
         arguments = ["python", "find", "--no-project", "--system", "--no-python-downloads", request]
         finished = self._finish(*arguments, cwd=self.data.root, env={"PATH": _python_path()})
         return Path(finished.stdout.strip()) if finished.exit_code == 0 else None
+
+    def fetch_python(self, name: str, archives: Path) -> Path:
+        """Fetch the archive of a Python, for any system; return it.
+
+        uv knows the sha256 of each, and compares it.
+
+        Parameters
+        ----------
+        name : str
+            As uv names it, such as ``cpython-3.12-windows-x86_64-none``.
+        archives : Path
+            The folder for it: what is there already is not fetched again.
+        """
+        with tempfile.TemporaryDirectory(prefix="ga3-python-") as place:
+            words = ["python", "install", "--install-dir", place, name]
+            env = {"UV_PYTHON_CACHE_DIR": str(archives), "UV_PYTHON_INSTALL_BIN": "0"}
+            env["UV_PYTHON_INSTALL_REGISTRY"] = "0"  # it is not for this computer
+            self._run(f"fetch {name}", *words, cwd=self.data.root, env=env)
+            (folder,) = Path(place).glob("cpython-*.*.*")
+            version, system = folder.name.split("-")[1:3]
+        found = archives.glob(f"*cpython-{version}*{system}*.tar.*")
+        return max(found, key=lambda path: path.stat().st_mtime)
 
     def _sources(self) -> list[str]:
         arguments = [f"--find-links={place}" for place in self.settings.find_links]

@@ -12,6 +12,7 @@ from envmanager.bundles import reading
 from envmanager.bundles.target import here, own_python
 from envmanager.data.paths import DataFolder
 from envmanager.environments import inventory
+from tests import carried_python
 from tests.app.conftest import PATIENCE_MS
 from tests.app.test_modules import _can_click, _cells, _click, _menu, _said
 from tests.app.test_sharing import _drop
@@ -67,6 +68,13 @@ def test_a_module_is_taken_offline(app, soon, data, shop, tmp_path):
     soon(lambda: page.side.backend.count())
     assert page.side.backend.currentText() == "cpu"
     assert page.side.weights["cyto3"].isChecked()
+    asked = []
+    page.side.confirmed.disconnect()  # only asked for: that Python comes from the network
+    page.side.confirmed.connect(lambda wanted, _: asked.append(wanted.with_python))
+    page.side.save(tmp_path / "other.ga3bundle")
+    page.side.with_python.setChecked(True)
+    page.side.save(tmp_path / "other.ga3bundle")
+    assert asked == [False, True]
 
 
 def test_a_dropped_bundle_is_shown_then_installed(app, qtbot, soon, data_folder, shop, tmp_path):
@@ -86,6 +94,11 @@ def test_a_dropped_bundle_is_shown_then_installed(app, qtbot, soon, data_folder,
     _click(qtbot, page.side, "Install")
     soon(lambda: "Ready to use: mini 1.0.0" in app.window.messages.text)
     assert inventory.status(DataFolder(data_folder), "mini").state == "ready"
+
+    archive, sha256 = carried_python.pack(tmp_path)
+    own = {"python_archive": archive, "python_sha256": sha256}
+    page.offer(shop.make(tmp_path / "whole.ga3bundle", **own).path)
+    soon(lambda: "which it brings along" in _said(page.side))
 
     bundle.write_bytes(bundle.read_bytes()[:500])
     page.offer(bundle)

@@ -44,6 +44,8 @@ class BundleSheet(Sheet):
         self.clear()
         self.add_text(WARNING, tone="warning")
         target = f"{said.target.platform.capitalize()} (64 bit) with Python {said.target.python}"
+        if said.interpreter:
+            target += ", which it brings along"
         self.add_facts(
             {
                 "Modules": ", ".join(f"{one.title} {one.version}" for one in said.modules),

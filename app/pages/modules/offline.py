@@ -64,6 +64,7 @@ class OfflineSheet(Sheet):
         super().__init__(context, status.name, f"Take {status.title} offline")
         self._sets = status.weights
         self.platform, self.python, self.backend = QComboBox(), QComboBox(), QComboBox()
+        self.with_python = QCheckBox("With a Python, for a computer that has none")
         self.weights: dict[str, QCheckBox] = {}
         self.add_text("Looking at the module ...", "muted")
         context.background.ask(
@@ -78,6 +79,8 @@ class OfflineSheet(Sheet):
         )
         self.platform = self._choice("System of the other computer", PLATFORMS, here())
         self.python = self._choice("Its Python", found.pythons, own_python())
+        self.with_python = QCheckBox("With a Python, for a computer that has none")
+        self.content.addWidget(self.with_python)
         self.backend = self._choice("Computes on", found.backends, "")
         self._add_weights()
         self.add_button("Cancel", self.closed.emit)
@@ -116,7 +119,13 @@ class OfflineSheet(Sheet):
         """Make the bundle."""
         target = Target(self.platform.currentText(), self.python.currentText())
         chosen = [name for name, box in self.weights.items() if box.isChecked()]
-        wanted = Wanted([self.module], target, self.backend.currentText(), chosen)
+        wanted = Wanted(
+            [self.module],
+            target,
+            self.backend.currentText(),
+            chosen,
+            with_python=self.with_python.isChecked(),
+        )
         self.confirmed.emit(wanted, path)
 
 

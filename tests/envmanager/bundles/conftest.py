@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from envmanager.bundles import making, manifest
+from envmanager.bundles import making
 from envmanager.bundles.making import Made, Wanted
 from envmanager.bundles.target import Target, here, own_python
 from envmanager.data.paths import DataFolder
@@ -19,6 +19,7 @@ from envmanager.data.settings import Settings
 from envmanager.environments.lifecycle import Environments
 from envmanager.fetching.hashing import hash_of
 from envmanager.modules import catalog
+from envmanager.sharing import sealed
 from envmanager.weights import importing
 from envmanager.weights.store import Store
 from tests.faults import mini
@@ -142,13 +143,13 @@ def forged(bundle: Path, folder: Path, edit: Callable[[Any, dict[str, bytes]], o
     """Write the bundle again with a manifest that fits: who forges can hash too."""
 
     def change(members: dict[str, bytes]) -> None:
-        values = json.loads(members[manifest.NAME])
+        values = json.loads(members[sealed.MANIFEST])
         edit(values, members)
-        inside = {name: content for name, content in members.items() if name != manifest.NAME}
+        inside = {name: content for name, content in members.items() if name != sealed.MANIFEST}
         values["files"] = {name: vars(hash_of(content)) for name, content in inside.items()}
         values.pop("checksum", None)
-        values["checksum"] = manifest.checksum(values)
-        members[manifest.NAME] = json.dumps(values).encode()
+        values["checksum"] = sealed.checksum(values)
+        members[sealed.MANIFEST] = json.dumps(values).encode()
 
     return repacked(bundle, folder, change)
 

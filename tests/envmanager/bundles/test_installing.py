@@ -9,20 +9,25 @@ from dataclasses import replace
 
 import pytest
 
-from envmanager.bundles import installing, reading
-from envmanager.bundles.target import here
+from envmanager.bundles import installing, making
+from envmanager.bundles.making import Wanted
+from envmanager.bundles.target import Target, here, own_python
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
 from envmanager.environments.generations import read_manifest
 from envmanager.environments.lifecycle import Environments
 from envmanager.errors import BadInput, Cancelled, GA3EnvError, InstallFailed
-from envmanager.events import CancelToken, Stage
+from envmanager.events import CancelToken, Progress, Stage
+from envmanager.machine import nis
 from envmanager.modules import catalog
 from envmanager.packages import lockfile
+from envmanager.uv.program import Uv
 from envmanager.weights import importing
 from envmanager.weights.store import Store
 from ga3_nodes import client
+from tests import programs
 from tests.envmanager.bundles.conftest import WEIGHTS, forged, left_in
+from tests.envmanager.disk.test_full_disk import small_disk  # noqa: F401
 from tests.faults import mini
 from tests.support import PROJECT
 
@@ -74,6 +79,26 @@ def _wheels(folder):
     return lockfile.wheels(folder / "pylock.toml")
 
 
+def test_the_progress_of_each_stage_grows_to_its_end(bundle, engine, shop, tmp_path):
+    told = []
+    wanted = Wanted(["mini"], Target(here(), own_python()))
+    making.create(shop.data, shop.settings, wanted, tmp_path / "b.ga3bundle", report=told.append)
+    installing.install(engine, bundle, report=told.append)
+    stages: dict[str, list[Progress]] = {}
+    name = ""
+    for event in told:
+        if isinstance(event, Stage):
+            name = event.name if event.name != "copy" or "packages" in event.title else ""
+        elif isinstance(event, Progress):
+            stages.setdefault(name, []).append(event)
+    for name in ("write", "check-file", "copy"):
+        done = [event.done for event in stages[name]]
+        assert done == sorted(done)
+        assert len(done) > 3  # within a file too
+        assert {event.total for event in stages[name]} == {done[-1]}
+    assert stages["download"][0].total == stages["copy"][-1].total
+
+
 def test_the_commands_where_no_network_is(bundle, engine):
     done = _cut_off("bundle", "install", bundle)
     assert done.returncode == 0, done.stderr
@@ -86,20 +111,24 @@ def test_the_commands_where_no_network_is(bundle, engine):
     assert verified.returncode == 0, verified.stdout + verified.stderr
 
 
-def test_a_bundle_of_classic(data_folder, shared_uv_cache, monkeypatch, tmp_path):
-    """Real packages: fetched from the registry, and installed where there is none."""
-    bundle = tmp_path / "classic.ga3bundle"
-    words = ["bundle", "create", "classic", "--with-uv", "-o", str(bundle)]
+def test_a_bundle_of_real_modules(data, shared_uv_cache, monkeypatch, tmp_path):
+    """Fetched from the registry, installed where there is none: for a worker, and for NIS."""
+    if Uv(data, Settings()).find_python(nis.PYTHON) is None:
+        pytest.skip(f"no Python {nis.PYTHON} was found")
+    bundle = tmp_path / "real.ga3bundle"
+    words = ["bundle", "create", "classic", "texture", "--python", nis.PYTHON, "-o", str(bundle)]
     command = [sys.executable, "-m", "envmanager", *words]
     made = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=300)
     assert made.returncode == 0, made.stderr
-    assert [name[:7] for name in reading.look(bundle).files if name[:3] == "uv/"] == ["uv/uv-0"]
     monkeypatch.setenv("GA3ENV_HOME", str(tmp_path / "there"))
     done = _cut_off("bundle", "install", bundle)
     assert done.returncode == 0, done.stderr
     there = Environments(DataFolder(tmp_path / "there"), Settings())
-    assert there.verify("classic", quick=True) == []
-    assert not there.data.user_modules.exists()  # it is the one that comes with the app
+    for name in ("classic", "texture"):
+        assert there.verify(name, quick=True) == []
+    assert not there.data.user_modules.exists()  # they are those that come with the app
+    overlay = there.data.generation("texture", 1) / "overlay"
+    assert [p.name.partition("-")[0] for p in overlay.glob("*.dist-info")] == ["mahotas"]
 
 
 # ---- what was there before ----------------------------------------------------------------------
@@ -129,6 +158,33 @@ def test_a_cancelled_install_leaves_nothing(bundle, engine):
     with pytest.raises(Cancelled):
         installing.install(engine, bundle, report=report, cancel=cancel)
     assert left_in(engine.data) == []
+
+
+def test_a_killed_install_goes_on_and_leaves_nothing_half(bundle, engine, data_folder):
+    words = ("bundle", "install", bundle)
+    process = programs.command(*words)
+    place = engine.data.generation("mini", 1)
+    programs.until(lambda: (place / "pylock.toml").exists())
+    programs.end(process)
+    assert read_manifest(place) is None
+    code, found = programs.answer(programs.command(*words))
+    assert code == 0, found
+    assert found["modules"][0]["generation"] == 2  # no number is used again at once
+    assert not place.exists()
+    assert not engine.data.downloads.exists()
+    assert not list(engine.data.root.glob("weights/mini/custom/*.tmp"))
+    assert not list((engine.data.root / "trash").glob("*"))
+    assert engine.verify("mini") == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(bundle, small_disk):  # noqa: F811
+    """It fills up only once all was checked."""
+    shutil.rmtree(small_disk.seen / "home")
+    small_disk.fill(leave=2 * bundle.stat().st_size + 2_000_000)
+    answer, told = small_disk.run("bundle", "install", str(bundle))
+    assert answer["error"]["code"] == "disk_full"
+    assert "Copying the packages" in told
+    assert left_in(DataFolder(small_disk.seen / "home")) == []
 
 
 def test_another_module_of_that_name_is_replaced_only_if_asked(bundle, engine, wheels, tmp_path):

@@ -8,15 +8,20 @@ import zipfile
 
 import pytest
 
-from envmanager.bundles import making, manifest, reading
+from envmanager.bundles import making, reading
 from envmanager.bundles.making import Wanted
 from envmanager.bundles.target import Target, here, own_python
 from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, Cancelled, InstallFailed
 from envmanager.events import CancelToken, Notice, Progress
+from envmanager.modules import catalog
+from envmanager.sharing import sealed
+from envmanager.weights import importing
+from envmanager.weights.store import Store
 from tests import programs
 from tests.envmanager.bundles.conftest import WEIGHTS, workshop
-from tests.envmanager.conftest import write_module
+from tests.envmanager.conftest import TOML, write_module
+from tests.envmanager.disk.test_full_disk import small_disk  # noqa: F401
 from tests.file_server import Fault
 from tests.local_index import LocalIndex
 from tests.wheels import make_wheel, noise, requirement
@@ -29,8 +34,8 @@ MB = 1_000_000
 def test_a_bundle_holds_all_that_its_manifest_says(bundle, shop):
     with zipfile.ZipFile(bundle) as opened:
         names = opened.namelist()
-        assert names[0] == manifest.NAME
-        values = json.loads(opened.read(manifest.NAME))
+        assert names[0] == sealed.MANIFEST
+        values = json.loads(opened.read(sealed.MANIFEST))
         pylock = opened.read("locks/mini.toml").decode()
         assert opened.read("weights/mini/small.bin") == WEIGHTS
         large = [i for i in opened.infolist() if i.filename.startswith(("wheels/", "weights/"))]
@@ -120,6 +125,61 @@ def test_it_takes_the_files_for_that_computer(index, data, tmp_path, platform, p
     assert reading.look(made.path) == made.manifest
 
 
+TORCH_TOML = TOML.replace('["numpy"]', '["numpy", "torch"]')
+
+
+@pytest.fixture
+def torch_index(data, tmp_path):
+    """Serve torch as PyTorch does, for each backend and system, and write a module with it."""
+    tags = [f"cp312-cp312-{system}" for system in ("win_amd64", "manylinux_2_28_x86_64")]
+
+    def wheels(name, version, place, *tags, requires=()):
+        files = {f"{name}.py": f"# {place}"}
+        folder = tmp_path / place
+        return [
+            make_wheel(folder, name, version, files, requires=requires, tag=tag) for tag in tags
+        ]
+
+    (numpy,) = wheels("numpy", "1.0", "simple", "py3-none-any")
+    cuda = wheels("nvidia-cublas-cu12", "12.6", "simple", tags[1])
+    ordinary = wheels("torch", "2.13.0", "simple", *tags)
+    needed = ["nvidia-cublas-cu12==12.6; platform_system == 'Linux'"]
+    served = {
+        "simple": [numpy, *cuda, *ordinary],
+        "cpu": wheels("torch", "2.13.0+cpu", "cpu", *tags),
+        "cu126": wheels("torch", "2.13.0+cu126", "cu126", *tags, requires=needed),
+    }
+    folder = write_module(data.user_modules / "tiny", "", toml=TORCH_TOML)
+    pins = [requirement(numpy), requirement(ordinary[0]), requirement(*cuda)]
+    (folder / "requirements.lock").write_text("".join(pins), "utf-8")
+    pyproject = (folder / "pyproject.toml").read_text("utf-8")
+    pyproject = pyproject.replace('"numpy"', '"numpy", "torch"')
+    (folder / "pyproject.toml").write_text(pyproject, "utf-8")
+    with LocalIndex(served, sizes=True, metadata=True) as index:
+        yield index
+
+
+@pytest.mark.parametrize(
+    ("platform", "backend", "cuda"),
+    [("windows", "cpu", 0), ("windows", "cu126", 0), ("linux", "cpu", 0), ("linux", "cu126", 1)],
+)
+def test_it_takes_the_build_for_the_device_of_that_computer(
+    torch_index, data, tmp_path, platform, backend, cuda
+):
+    """From the index of that backend, whatever GPU is here; the rest from the ordinary one."""
+    settings = Settings(index_url=torch_index.url, torch_index=f"http://{torch_index.host}")
+    wanted = Wanted(["tiny"], Target(platform, "3.12"), backend)
+    made = making.create(data, settings, wanted, tmp_path / "b.ga3bundle")
+    wheels = {name.rpartition("/")[2] for name in made.manifest.part("wheels/")}
+    system = {"windows": "win_amd64", "linux": "manylinux_2_28_x86_64"}[platform]
+    assert f"torch-2.13.0+{backend}-cp312-cp312-{system}.whl" in wheels
+    assert len([name for name in wheels if name.startswith("nvidia")]) == cuda
+    assert len(wheels) == 2 + cuda
+    assert torch_index.requests[f"/{backend}/torch/"]
+    assert not torch_index.requests["/simple/torch/"]
+    assert made.manifest.modules[0].backend == backend
+
+
 def test_a_file_that_the_lock_does_not_know_is_refused(index, data, tmp_path):
     lock = data.user_modules / "tiny" / "requirements.lock"
     lock.write_text(f"numpy==1.0 \\\n    --hash=sha256:{'0' * 64}\n", "utf-8")
@@ -140,7 +200,7 @@ def test_a_file_that_the_lock_does_not_know_is_refused(index, data, tmp_path):
         ("cellpose", {"backend": "cu999"}, "backend_needed"),
         ("cellpose", {"target": Target("windows", "3.14")}, "python_not_allowed"),
         ("classic", {"target": Target("windows", "2.7")}, "python_not_allowed"),
-        ("texture", {}, "not_for_bundle"),
+        ("texture", {"target": Target("windows", "3.11")}, "python_not_allowed"),
         ("mini", {"weights": ["cyto3"]}, "weights_unknown"),
     ],
 )
@@ -150,6 +210,50 @@ def test_what_there_can_be_no_bundle_of(shop, tmp_path, module, options, code):
         making.create(shop.data, shop.settings, wanted, tmp_path / "b.ga3bundle")
     assert caught.value.code == code, caught.value
     assert list(tmp_path.glob("*.ga3bundle*")) == []
+
+
+@pytest.mark.skipif(here() == "windows", reason="no file can have that name there")
+def test_weights_whose_name_windows_does_not_take(data_folder, server, wheels, tmp_path):
+    """Nobody could open such a bundle."""
+    shop = workshop(data_folder, server, wheels)
+    own = tmp_path / "10:30 yeast.bin"
+    own.write_bytes(b"weights of my own")
+    importing.add(Store(shop.data, catalog.find("mini", shop.data)), own, "mine")
+    with pytest.raises(BadInput, match="10:30 yeast") as caught:
+        shop.make(tmp_path / "b.ga3bundle", weights=["mine"])
+    assert caught.value.code == "bad_name"
+    assert list(tmp_path.glob("*.ga3bundle*")) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_the_next_one_goes_on(small_disk):  # noqa: F811
+    """Where the packages are fetched to, and where the bundle is written."""
+    output = small_disk.seen / "b.ga3bundle"
+    words = ("bundle", "create", "tiny", "-o", str(small_disk.home.parent / output.name))
+    for leave in (3 * MB, 24 * MB):
+        small_disk.fill(leave=leave)
+        assert small_disk.error(*words)["code"] == "disk_full"
+        assert not output.exists()
+        small_disk.empty()
+    small_disk.done(*words)
+    assert [left.name for left in small_disk.seen.glob("b*")] == [output.name]
+    assert not (small_disk.seen / "home" / "downloads").exists()
+
+
+def test_wrong_words_are_told_as_data(shop, tmp_path, monkeypatch):
+    monkeypatch.setenv("GA3ENV_HOME", str(shop.data.root))
+    output = tmp_path / "b.ga3bundle"
+    for words, code, expected in [
+        (["create", "mini", "-o", output, "--platform", "beos"], 2, "usage"),
+        (["create", "-o", output], 2, "usage"),
+        (["create", "mini", "-o", tmp_path], 1, "bad_input"),
+        (["create", "mini", "-o", output, "--python-sha256", "00"], 2, "usage"),
+        (["install", output], 1, "file_unreadable"),
+        (["info", output], 1, "file_unreadable"),
+    ]:
+        found, error = programs.answer(programs.command("bundle", *words))
+        assert (found, error["code"]) == (code, expected), (words, error)
+    assert not output.exists()
 
 
 def test_it_says_which_weights_do_not_go_along(shop, tmp_path):

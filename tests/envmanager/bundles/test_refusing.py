@@ -9,10 +9,11 @@ import zipfile
 
 import pytest
 
-from envmanager.bundles import installing, manifest, reading
+from envmanager.bundles import installing, reading
 from envmanager.bundles.target import here
 from envmanager.errors import BadInput, CatalogError, GA3EnvError, InstallFailed
 from envmanager.fetching.hashing import hash_of
+from envmanager.sharing import sealed
 from tests.envmanager.bundles.conftest import forged, left_in, repacked
 from tests.wheels import make_wheel
 
@@ -40,7 +41,7 @@ ALTERED = {
     "a file put in": lambda m: m.update({"modules/mini/conftest.py": b"import os"}),
     "a file taken out": lambda m: {n: c for n, c in m.items() if "mini_core" not in n},
     "the manifest": lambda m: m.update(
-        {manifest.NAME: m[manifest.NAME].replace(b"trained on", b"learned on")}
+        {sealed.MANIFEST: m[sealed.MANIFEST].replace(b"trained on", b"learned on")}
     ),
 }
 
@@ -133,6 +134,29 @@ def _address_out_of_the_folder(values, members):
     members["locks/mini.toml"] = text.encode()
 
 
+def _folder_beside_the_wheel(values, members):
+    text = members["locks/mini.toml"].decode()
+    text = text.replace("[[packages]]", '[[packages]]\ndirectory = { path = "/tmp/evil" }', 1)
+    members["locks/mini.toml"] = text.encode()
+
+
+def _package_twice(values, members):
+    text = members["locks/mini.toml"].decode()
+    head, first, *rest = text.partition("[[packages]]")[0], *text.split("[[packages]]")[1:]
+    members["locks/mini.toml"] = "[[packages]]".join([head, first, first, *rest]).encode()
+
+
+def _nested(values, members):
+    members["locks/mini.toml"] = b"x = " + b"[" * 20_000
+
+
+def _two_sets_in_one_folder(values, members):
+    """As they would be on Windows."""
+    sets = values["modules"]["mini"]["weights"]
+    sets["Mine"] = {**sets["mine"], "path": "custom/Mine/a", "files": ["custom/Mine/a"]}
+    members["weights/mini/custom/Mine/a"] = b"x"
+
+
 def _custom_is_known(values, members):
     values["modules"]["mini"]["weights"]["small"]["custom"] = True
 
@@ -156,6 +180,10 @@ FORGED = {
     "a wheel that nobody asks for": (_unused_wheel, ("file_altered", BadInput)),
     "a wheel without its sha256": (_address_only, ("file_altered", BadInput)),
     "an address that leads out": (_address_out_of_the_folder, ("file_altered", BadInput)),
+    "a folder beside a wheel": (_folder_beside_the_wheel, ("file_altered", BadInput)),
+    "a package twice": (_package_twice, ("file_altered", BadInput)),
+    "a lock that is nested deeply": (_nested, ("file_altered", BadInput)),
+    "two sets in one folder": (_two_sets_in_one_folder, ("file_unsafe", BadInput)),
     "known weights as one's own": (_custom_is_known, ("file_damaged", BadInput)),
     "a listing of weights": (_listing, ("file_damaged", BadInput)),
     "a broken module": (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import stat
+import struct
+import tracemalloc
 import unicodedata
 import zipfile
 from pathlib import Path, PureWindowsPath
@@ -82,6 +84,10 @@ def _info(name: str, **changed) -> zipfile.ZipInfo:
         ("worker.py:stream", "no name"),
         ("a\x1fb", "no name"),
         ("worker.py\x00.txt", "no name"),
+        ("nul .txt", "no name"),  # to Windows this is the device too
+        ("gpj.\u202eexe", "no name"),  # shown as another name, from right to left
+        ("a\u200b", "no name"),
+        ("a\x9b31m", "no name"),  # colours a terminal
         ("x" * 181, "too long"),
     ],
 )
@@ -98,8 +104,10 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name, why):
         (["worker.py", "Worker.PY"], "'Worker.PY'"),
         (["\u00e4.txt", "a\u0308.txt"], "holds"),
         (["stra\u00dfe", "STRASSE"], "holds"),
+        (["\u0131.txt", "I.txt"], "holds"),
         (["a", "a/b"], "lies in a file"),
         (["A/b", "a"], "lies in a file"),
+        (["custom/Mine/a", "custom/mine/b"], "folders"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -135,6 +143,36 @@ def test_promises_of_many_bytes_are_refused_before_any_is_unpacked(tmp_path):
     content[second + 20 : second + 24] = (1 << 20).to_bytes(4, "little")
     (tmp_path / "o.zip").write_bytes(content)
     assert "more bytes than it has" in _refusal(tmp_path / "o.zip").message
+
+
+def test_a_list_of_members_that_would_fill_the_memory_is_not_read(tmp_path):
+    """`zipfile` reads all of it before anybody can count."""
+    content = _zip(tmp_path / "one.zip", [("x", b"")]).read_bytes()
+    start, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
+    listing = content[start:end] * (11_000_000 // (end - start))
+    size = len(listing).to_bytes(4, "little")
+    last = content[end : end + 12] + size + content[end + 16 :]
+    (tmp_path / "many.zip").write_bytes(content[:start] + listing + last)
+    with zipfile.ZipFile(tmp_path / "many.zip") as lenient:
+        assert len(lenient.infolist()) > 200_000
+    tracemalloc.start()
+    try:
+        refusal = _refusal(tmp_path / "many.zip")
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert "10,000 files" in refusal.message
+    assert refusal.code == "file_unsafe"
+
+
+def test_a_larger_record_at_the_end_counts_too(tmp_path):
+    """As in a zip of more than 4 GB: that one is what `zipfile` follows."""
+    content = _zip(tmp_path / "z.zip", [("x", b"")]).read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    large = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 1 << 40, 0)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
+    (tmp_path / "z.zip").write_bytes(content[:end] + large + locator + content[end:])
+    assert _refusal(tmp_path / "z.zip").code == "file_unsafe"
 
 
 def test_what_is_no_zip_says_so(tmp_path):

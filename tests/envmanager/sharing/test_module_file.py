@@ -21,7 +21,7 @@ from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, Cancelled, CatalogError, GA3EnvError, UnknownModule
 from envmanager.events import CancelToken, Stage
 from envmanager.modules import catalog, placing
-from envmanager.sharing import adding, package, packing
+from envmanager.sharing import adding, packing, sealed
 from envmanager.weights import importing, upkeep
 from envmanager.weights.store import Store
 from tests.envmanager.conftest import LOCK, TOML, write_module
@@ -72,6 +72,13 @@ def _contents(place: Path) -> dict[str, bytes]:
     return {
         p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()
     }
+
+
+def _meaning(place: Path) -> dict[str, object]:
+    """Return contents; of the listing of weights what it says, in whatever order."""
+    found = {name: content for name, content in _contents(place).items() if name != "reserve"}
+    listed = [name for name in found if name.endswith("weights.json")]
+    return {**found, **{name: json.loads(found[name]) for name in listed}}
 
 
 def _nothing_in(data: DataFolder) -> bool:
@@ -174,14 +181,14 @@ def _forged(file: Path, edit) -> Path:
     """Write the file again with another manifest whose checksum fits: who forges can hash too."""
 
     def change(members):
-        values = json.loads(members[package.MANIFEST])
+        values = json.loads(members[sealed.MANIFEST])
         edit(values, members)
         for name in values["files"]:
             if name in members:
                 values["files"][name] = vars(packing.hash_of(members[name]))
         values.pop("checksum", None)
-        values["checksum"] = package._checksum(values)
-        members[package.MANIFEST] = json.dumps(values).encode()
+        values["checksum"] = sealed.checksum(values)
+        members[sealed.MANIFEST] = json.dumps(values).encode()
 
     return _repacked(file, change)
 
@@ -250,11 +257,11 @@ def _other_format(values, members):
 @pytest.mark.parametrize(
     ("edit", "code", "why"),
     [
-        (_weights_under_another_name, "file_altered", "none of the module's"),
+        (_weights_under_another_name, "file_altered", "none of tiny's"),
         (_weights_elsewhere, "file_damaged", "manifest.json"),
         (_climbing_weights, "file_damaged", "manifest.json"),
         (_another_module, "file_altered", "another module"),
-        (_broken_module, "module_invalid", "changed.ga3module/worker.py, line 1"),
+        (_broken_module, "module_invalid", "changed.ga3module: tiny/worker.py, line 1"),
         (_trap, "file_unsafe", "nested too deeply"),
         (_deep_declaration, "file_unsafe", "nested too deeply"),
         (_newer, "file_too_new", "newer than this app knows"),
@@ -332,7 +339,7 @@ def test_a_failure_at_the_very_end_undoes_all_of_it(file, data, tmp_path, monkey
         other = tmp_path / "other.pt"
         other.write_bytes(b"other")
         importing.add(_store(data), other, "other")
-    before = _contents(data.root)
+    before = _meaning(data.root)
 
     def fail(*_):
         raise PermissionError("a program has it open")
@@ -340,12 +347,31 @@ def test_a_failure_at_the_very_end_undoes_all_of_it(file, data, tmp_path, monkey
     monkeypatch.setattr(placing, "put", fail)
     with pytest.raises(PermissionError):
         _add(data, file, update=True)
-    assert {n: c for n, c in _contents(data.root).items() if n != "reserve"} == {
-        n: c for n, c in before.items() if n != "reserve"
-    }
+    assert _meaning(data.root) == before
     monkeypatch.undo()
     _add(data, file, update=True)
     assert {"mine", "small"} <= _store(data).entries().keys()
+
+
+def test_known_weights_that_were_other_ones_when_they_were_downloaded_are_refused(file, data):
+    """They are here no more, but what was trusted once is remembered."""
+    write_module(data.user_modules / "tiny", LOCK, toml=TOML + WEIGHTS)
+    store = _store(data)
+    store.folder.mkdir(parents=True)
+    store.trust(store.module.weights["small"].files[0].url, "0" * 64)
+    before = _contents(data.root)
+    with pytest.raises(BadInput, match="'small' in the file are not those") as caught:
+        _add(data, file, update=True)
+    assert caught.value.code == "weights_changed"
+    assert _contents(data.root) == before
+
+
+def test_what_a_kill_has_left_of_weights_goes_with_the_next_one(file, data):
+    half = data.root / "weights" / "tiny" / "custom" / "mine.12345.tmp" / "custom" / "mine"
+    half.mkdir(parents=True)
+    (half / "w.pt").write_bytes(b"half of it")
+    _add(data, file)
+    assert not list((data.root / "weights" / "tiny" / "custom").glob("*.tmp"))
 
 
 @pytest.mark.parametrize("stage", ["check-file", "copy"])
