@@ -9,6 +9,7 @@ which it loads, would keep the window from its first paint for as long as Qt its
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QFileSystemWatcher, QObject, QTimer, Signal
 
 from app.background import Background
-from envmanager.errors import CatalogError, GA3EnvError, UnknownModule
-from ga3_nodes import home
+from envmanager.errors import CatalogError, ConfigError, GA3EnvError, UnknownModule
+from ga3_nodes import home, owners
 
 if TYPE_CHECKING:
+    from envmanager.data.access import Access
     from envmanager.data.paths import DataFolder
     from envmanager.environments.inventory import ModuleStatus
     from envmanager.modules.catalog import Module
@@ -35,36 +37,66 @@ class Snapshot:
 
     Attributes
     ----------
+    root : Path
+        The account's own data folder.
     modules : tuple of ModuleStatus
         Of every module of the catalog, and of installed ones without.
     declarations : mapping of Module
         Of the modules whose ``module.toml`` can be read, by name.
+    folders : tuple of Access
+        The account's own data folder, then the one of all accounts where there is one.
+    for_all : Path or None
+        Where this account can install for all accounts, who need not have anything yet.
     """
 
     root: Path
     modules: tuple[ModuleStatus, ...] = ()
     declarations: Mapping[str, Module] = field(default_factory=dict)
+    folders: tuple[Access, ...] = ()
+    for_all: Path | None = None
 
     def module(self, name: str) -> ModuleStatus | None:
         """Return the status of one module."""
         return next((status for status in self.modules if status.name == name), None)
 
+    def access(self, root: Path) -> Access | None:
+        """Return what the account may do in one of its data folders."""
+        return next((found for found in self.folders if found.root == root), None)
+
+    @property
+    def shared(self) -> Access | None:
+        """What the account may do in the data folder of all accounts, where there is one."""
+        return next((found for found in self.folders if found.shared), None)
+
 
 def read() -> Snapshot:
     """Read the present state; not in the GUI thread."""
+    from envmanager.data import access
     from envmanager.data.paths import data_folder
-    from envmanager.environments import inventory
+    from envmanager.environments import everywhere
     from envmanager.modules import catalog
 
     data = data_folder()
-    statuses = tuple(inventory.statuses(data))
+    statuses = tuple(everywhere.statuses())
     declarations = {}
     for status in statuses:
         try:
             declarations[status.name] = catalog.find(status.name, data)
         except (CatalogError, UnknownModule):
             continue  # its status tells the problem
-    return Snapshot(data.root, statuses, declarations)
+    folders = tuple(access.access(folder) for folder in access.folders())
+    return Snapshot(data.root, statuses, declarations, folders, _for_all(folders))
+
+
+def _for_all(folders: tuple[Access, ...]) -> Path | None:
+    shared = next((found for found in folders if found.shared), None)
+    if shared:
+        return shared.root if shared.may_change else None
+    place = home.machine_root()
+    try:
+        return home.located(place) if owners.is_elevated() and place in home.places() else None
+    except ConfigError:
+        return None  # the checklist tells of it
 
 
 class Store(QObject):
@@ -79,8 +111,8 @@ class Store(QObject):
         self._background = background
         self._is_reading = self._is_outdated = False
         self._watcher = QFileSystemWatcher(self)
-        self._watcher.directoryChanged.connect(self._soon)
-        self._watcher.fileChanged.connect(self._soon)
+        self._watcher.directoryChanged.connect(self._look)
+        self._listed: dict[str, object] = {}  # by folder that is watched
         self._settling = QTimer(self)
         self._settling.setSingleShot(True)
         self._settling.setInterval(_SETTLE_MS)
@@ -109,6 +141,17 @@ class Store(QObject):
         self._is_reading, self._is_outdated = True, False
         self._background.ask(_read_and_places, self._take, self._fail, owner=self)
 
+    def _look(self, folder: str) -> None:
+        """Read anew where a folder holds something else.
+
+        What may be changed is found out by making a file for a moment, so that reading would else
+        call for the next reading, for ever.
+        """
+        listed = _listing(folder)
+        if listed != self._listed.get(folder):
+            self._listed[folder] = listed
+            self._soon()
+
     def _soon(self) -> None:
         if not self._settling.isActive():
             self._settling.start()
@@ -125,7 +168,7 @@ class Store(QObject):
     def _take(self, answer: tuple[Snapshot, list[str]]) -> None:
         self._end_reading()
         snapshot, places = answer
-        known = {*self._watcher.directories(), *self._watcher.files()}
+        known = self._watcher.directories()
         if new := [place for place in places if place not in known]:
             self._watcher.addPaths(new)
         if snapshot != self.snapshot:
@@ -134,9 +177,23 @@ class Store(QObject):
 
 
 def _read_and_places() -> tuple[Snapshot, list[str]]:
-    from envmanager.data.paths import data_folder
+    from envmanager.data import access
 
-    return read(), _places(data_folder())
+    return read(), [place for data in access.folders() for place in _places(data)]
+
+
+def _listing(folder: str) -> object:
+    """Return what a folder holds, without files of the moment; None where it is gone."""
+    try:
+        with os.scandir(folder) as found:
+            seen = [one for one in found if not one.name.startswith(".")]
+            return {one.name: 0 if one.is_dir() else _changed(one) for one in seen}
+    except OSError:
+        return None
+
+
+def _changed(entry: os.DirEntry[str]) -> int:
+    return entry.stat(follow_symlinks=False).st_mtime_ns
 
 
 def _places(data: DataFolder) -> list[str]:

@@ -119,6 +119,7 @@ QTextEdit[plain="true"] { background: transparent; border: none; padding: 0; }
 QTextEdit#muted { color: $muted; }
 QTextEdit[tone="danger"] { color: $danger; }
 QTextEdit[tone="warning"] { color: $warning; }
+QTextEdit[tone="success"] { color: $success; }
 QHeaderView::section {
     background: $surface; color: $muted; border: none; border-bottom: 1px solid $border;
     padding: 4px 6px;

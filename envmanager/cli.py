@@ -26,6 +26,7 @@ from envmanager.commands import (
     weights,
 )
 from envmanager.commands.outcome import EXIT_FAILED, Outcome, progress
+from envmanager.data import access
 from envmanager.data.paths import data_folder
 from envmanager.environments import removal
 from envmanager.errors import Cancelled, GA3EnvError, UsageError
@@ -97,10 +98,10 @@ def _run(arguments: list[str], command: str, as_json: bool) -> int:
 
 def _finish_removals(options: argparse.Namespace) -> None:
     """Do the removals that waited until their modules were free, except of the one named now."""
-    data = data_folder()
-    if removal.pending(data):
-        with progress() as report:
-            removal.sweep(data, spared=getattr(options, "module", None) or "", report=report)
+    for data in access.folders():
+        if removal.pending(data) and access.access(data).may_change:
+            with progress() as report:
+                removal.sweep(data, spared=getattr(options, "module", None) or "", report=report)
 
 
 def _cancelled(command: str) -> Cancelled:

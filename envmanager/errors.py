@@ -24,6 +24,7 @@ __all__ = [
     "InstallFailed",
     "ModuleInUse",
     "NotInstalled",
+    "NotWritable",
     "PipelineError",
     "SettingsError",
     "ToolFailed",
@@ -103,3 +104,9 @@ class FilesInUse(GA3EnvError):
     """Another program has a file open, so that Windows does not let its folder go."""
 
     code = "files_in_use"
+
+
+class NotWritable(GA3EnvError):
+    """The account may not change a data folder; nothing was changed."""
+
+    code = "not_writable"

@@ -11,7 +11,7 @@ from typing import Any
 
 import tomlkit
 
-from envmanager.data import files
+from envmanager.data import access, files
 from envmanager.data.paths import DataFolder
 from envmanager.errors import BadInput, ConfigError, UnknownModule
 from ga3_nodes import params, records
@@ -94,9 +94,12 @@ def save(data: DataFolder, preset: Preset) -> Path:
 
     Raises
     ------
+    NotWritable
+        This account may not change the data folder.
     BadInput
         The name cannot be that of a file, or a preset of another function has it.
     """
+    access.require(data)
     path = _path(data, preset.module, preset.name)
     if path.is_file() and (old := _function(path, preset.module)) not in ("", preset.function):
         raise BadInput(
@@ -114,7 +117,8 @@ def save(data: DataFolder, preset: Preset) -> Path:
 
 
 def remove(data: DataFolder, module: str, name: str) -> None:
-    """Delete a preset, where it is there."""
+    """Delete a preset, where it is there; raise NotWritable where this account may not."""
+    access.require(data)
     _path(data, module, name).unlink(missing_ok=True)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from envmanager import doctor
 from envmanager.data import files, redaction, settings
 from envmanager.data.paths import APP, DataFolder
-from envmanager.environments import inventory
+from envmanager.environments import everywhere
 from envmanager.environments.generations import MANIFEST
 from envmanager.errors import Cancelled
 from envmanager.events import CancelToken, Items, Report, Stage, ignore
@@ -77,7 +77,7 @@ def make(
     report(Stage("support", "Gathering the support file"))
     parts = list(_parts(data, cancel))
     author = settings.author(data.settings)
-    redact = redaction.of_this_user(_other_accounts(data) | {author})
+    redact = redaction.of_this_user(_other_accounts() | {author})
 
     def write(place: Path) -> None:
         with zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -105,7 +105,7 @@ def _parts(data: DataFolder, cancel: CancelToken) -> Iterator[tuple[str, _Text]]
     yield "README.txt", lambda: _README + time.strftime("Made on %Y-%m-%d at %H:%M:%S %z.\n")
     yield "versions.json", lambda: _json(_versions(cancel))
     yield "doctor.json", lambda: _json(_checklist(data, cancel))
-    yield "list.json", lambda: _json(_modules(data))
+    yield "list.json", lambda: _json(_modules())
     for path in (data.config, data.settings, data.root / "disk.json"):
         if path.is_file():
             yield path.name, _reader(path)
@@ -159,16 +159,16 @@ def _checklist(data: DataFolder, cancel: CancelToken) -> dict[str, Any]:
     return {"checks": [check.as_dict() for check in found]}
 
 
-def _modules(data: DataFolder) -> dict[str, Any]:
+def _modules() -> dict[str, Any]:
     """Return what ``./run list --json`` says; the manifests are texts of their own."""
-    statuses = [status.as_dict() for status in inventory.statuses(data)]
+    statuses = [status.as_dict() for status in everywhere.statuses()]
     return {"modules": [{**status, "manifest": None} for status in statuses]}
 
 
-def _other_accounts(data: DataFolder) -> set[str]:
-    """Return the names of accounts that use or change modules of this data folder."""
+def _other_accounts() -> set[str]:
+    """Return the names of accounts that use or change modules of this computer."""
     try:
-        statuses = inventory.statuses(data)
+        statuses = everywhere.statuses()
     except Exception:  # the texts tell
         return set()
     told = [user for status in statuses for user in (*status.in_use_by, status.busy or {})]

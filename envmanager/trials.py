@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from envmanager.data import access
 from envmanager.data.paths import DataFolder
 from envmanager.errors import BadInput, GA3EnvError
 from envmanager.events import CancelToken, Items, Notice, Report, Stage, ignore
@@ -60,9 +61,10 @@ def functions(data: DataFolder, module: str) -> dict[str, Any]:
     UnknownModule, CatalogError, ConfigError
         There is no such module, or its files are damaged.
     """
-    found = home.read_config(data.root)["modules"].get(module)
+    place = access.of_module(module)
+    found = home.read_config(place.root)["modules"].get(module)
     if found:
-        return home.entry(data.root, module, found).functions
+        return home.entry(place.root, module, found).functions
     return catalog.find(module, data).functions
 
 

@@ -12,6 +12,7 @@ import psutil
 
 from envmanager.data.paths import DataFolder
 from envmanager.data.users import User
+from envmanager.processes import running
 from ga3_nodes import client, home, leases, locks, records, spawn
 from ga3_nodes.errors import GA3EnvError
 
@@ -153,20 +154,47 @@ def users(data: DataFolder, module: str) -> list[User]:
         if not worker.responding:
             hung = {"program": "its worker", "pid": worker.pid, "since": worker.since}
             found.append({**hung, "busy": True})
-    for lease in _foreign(data, module, own):
-        told = _users(lease.clients, busy=False, since=lease.since)
-        found += [{**user, "user": lease.user} for user in told]
+    known = {worker.pid for worker in own}
+    for lease in held(data, module):
+        if lease.pid not in known:
+            told = _users(lease.clients, busy=False, since=lease.since)
+            found += [{**user, "user": lease.user} for user in told]
     return found
 
 
-def _foreign(data: DataFolder, module: str, own: list[Worker]) -> list[leases.Held]:
-    known = {worker.pid for worker in own}
-    return [lease for lease in leases.held(data.root, module) if lease.pid not in known]
+def held(data: DataFolder, module: str) -> list[leases.Held]:
+    """Return the claims of live workers on a module, of whatever account.
+
+    In the data folder of all accounts only administrators can leave a lease that others see, so
+    there the other workers are found among the processes of the computer: the system says whose
+    they are, and nobody can hide or pretend to be another. For whom they work stands in a private
+    folder of each, into which an administrator may look.
+    """
+    found = leases.held(data.root, module)
+    if not home.is_shared(data.root):
+        return found
+    place, known = data.module(module), {lease.pid for lease in found}
+    return found + [
+        _claim(data, module, user)
+        for user in running.below(place)
+        if not known.intersection(user.pids)
+    ]
+
+
+def _claim(data: DataFolder, module: str, user: running.Running) -> leases.Held:
+    environ, place = user.environment(), data.module(module)
+    folder = home.own_run_dir(data.root, environ) if environ else None
+    if folder and (noted := leases.noted(folder, module, user.pids)):
+        return replace(noted, user=user.account)
+    generation = user.file.relative_to(place).parts[0]
+    worker = {"program": "its worker", "pid": user.pid, "since": user.since, "busy": False}
+    number = int(generation) if generation.isdecimal() else 0
+    return leases.Held(module, number, user.pid, user.account, user.since, [worker])
 
 
 def serves(data: DataFolder, module: str, generation: int) -> bool:
     """Tell whether a worker of that generation is alive, of whatever account."""
-    return any(lease.generation == generation for lease in leases.held(data.root, module))
+    return any(lease.generation == generation for lease in held(data, module))
 
 
 def stop(
@@ -231,7 +259,7 @@ def retire(data: DataFolder, module: str, patience_s: float) -> list[User]:
     """
     deadline = time.monotonic() + patience_s
     stop(data, module, patience_s)
-    while left := leases.held(data.root, module):
+    while left := held(data, module):
         if time.monotonic() >= deadline:
             return [_as_user(lease) for lease in left]
         time.sleep(_POLL_S)

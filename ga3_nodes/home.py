@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -12,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ga3_nodes import owners
 from ga3_nodes.errors import ConfigError, NotInstalled
 
 SCHEMA = 1
 LOCATION = "location.json"
 APP_FOLDER = "GA3EnvManager"
+PROBE = ".probe-"  # begins the names of files that are made to see whether they can be
 _NO_FUNCTION: dict[str, Any] = {"inputs": {}, "outputs": {}, "parameters": {}}
 # Keeps the Hugging Face libraries from their hub; other libraries have no common variable.
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -52,29 +55,43 @@ class ModuleEntry:
         return self.overlay is not None and self.python_tag == sys.implementation.cache_tag
 
 
-def user_root() -> Path:
-    """Return the user's own data folder (not created)."""
+def user_root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the user's own data folder (not created); `environ` may be another process's."""
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = str(Path.home() / "Library" / "Application Support")
     else:
-        base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+        base = environ.get("XDG_DATA_HOME") or str(_home(environ) / ".local" / "share")
     return Path(base) / APP_FOLDER
 
 
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
 def machine_root() -> Path:
-    """Return the data folder that all users of the machine share (not created)."""
-    if sys.platform == "win32":
-        return Path(os.environ.get("PROGRAMDATA") or "C:\\ProgramData") / APP_FOLDER
-    return Path("/var/lib") / APP_FOLDER
+    """Return the data folder that all users of the machine share (not created).
+
+    It lies in PROGRAMDATA, a variable that only tests set elsewhere than on Windows.
+    """
+    usual = "C:\\ProgramData" if sys.platform == "win32" else "/var/lib"
+    return Path(os.environ.get("PROGRAMDATA") or usual) / APP_FOLDER
+
+
+def is_shared(root: Path) -> bool:
+    """Tell whether a data folder is the one that all users of the machine share."""
+    try:
+        return root == located(machine_root())
+    except ConfigError:
+        return root == machine_root()
 
 
 def places() -> list[Path]:
     """Return where to look for data folders; commands work on the one of the first place.
 
     That is GA3ENV_HOME, or the machine's place where GA3ENV_MACHINE_WIDE is 1 (for administrators),
-    else the user's own place; nodes also look into the machine's.
+    else the user's own place; what is installed is looked for in the machine's too.
     """
     if chosen := os.environ.get("GA3ENV_HOME"):
         return [Path(chosen).absolute()]
@@ -114,6 +131,43 @@ def located(place: Path) -> Path:
             code="root_missing",
         )
     return root
+
+
+def trusted(place: Path) -> Path:
+    """Return the data folder of the machine's place, whose code this account is about to run.
+
+    Raises
+    ------
+    ConfigError
+        As `located`; or an account that is no administrator owns one of the two (Windows), or
+        everybody may write there.
+    """
+    owners.refuse_unsafe(place)  # a stranger's could lead to any folder
+    root = located(place)
+    if root != place:
+        owners.refuse_unsafe(root)
+    return root
+
+
+def _looked_into(number: int, place: Path) -> Path:
+    """Return the data folder of one of `places`; what the user has chosen is trusted."""
+    return trusted(place) if number else located(place)
+
+
+def may_write(folder: Path) -> bool:
+    """Tell whether this account may make files in a folder that is there.
+
+    Windows' permission bits say nothing of that, so there a file is made, which is gone at once.
+    """
+    if os.access in os.supports_effective_ids:
+        return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+    probe = folder / f"{PROBE}{os.getpid()}-{os.urandom(4).hex()}"
+    gone_at_once = getattr(os, "O_TEMPORARY", 0)
+    try:
+        os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY | gone_at_once, 0o600))
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return True
 
 
 def patiently(action: Callable[[], _T], *, seconds: float = 2.0) -> _T:
@@ -227,9 +281,9 @@ def published(name: str) -> ModuleEntry:
         A data folder is damaged or not there, and no other one has the module.
     """
     damaged: ConfigError | None = None
-    for place in places():
+    for number, place in enumerate(places()):
         try:
-            found = _entry(located(place), name)
+            found = _entry(_looked_into(number, place), name)
         except ConfigError as error:
             damaged = damaged or error
             continue
@@ -250,9 +304,9 @@ def roots(own: Path | None) -> Iterator[Path]:
     """
     if own:
         yield own
-    for place in places():
+    for number, place in enumerate(places()):
         try:
-            root = located(place)
+            root = _looked_into(number, place)
         except ConfigError:  # it is not needed
             continue
         if root != own:
@@ -296,10 +350,7 @@ def run_dir(root: Path) -> Path:
     ConfigError
         Somebody else owns the folder, or may read it.
     """
-    import hashlib  # not needed for each import of the client
-
-    digest = hashlib.sha256(os.path.normcase(str(root)).encode()).hexdigest()[:8]
-    own = user_root() / "run" / digest
+    own = own_run_dir(root)
     if sys.platform == "win32":
         own.mkdir(parents=True, exist_ok=True)
         return own
@@ -313,6 +364,14 @@ def run_dir(root: Path) -> Path:
     )
 
 
+def own_run_dir(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the private folder in the user's own data folder; `environ` as for `user_root`."""
+    import hashlib  # not needed for each import of the client
+
+    digest = hashlib.sha256(os.path.normcase(str(root)).encode()).hexdigest()[:8]
+    return user_root(environ) / "run" / digest
+
+
 def _is_private(folder: Path) -> bool:
     """Make the folder where it is missing; tell whether it is this user's alone."""
     try:
@@ -324,8 +383,12 @@ def _is_private(folder: Path) -> bool:
 
 
 def log_dir(root: Path) -> Path:
-    """Return the folder of this user's logs: in `root` where the user may write, else his own."""
-    for folder in (root / "logs", user_root() / "logs"):
+    """Return the folder of this user's logs: in `root` where the user may write, else his own.
+
+    In the data folder of all users nobody keeps logs, administrators neither.
+    """
+    own = user_root() / "logs"
+    for folder in (own,) if is_shared(root) else (root / "logs", own):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import getpass
 import re
+import stat
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ga3_nodes import home, locks, records
 
+_LONGEST_NOTE = 1 << 20  # bytes
 _PUBLIC_S = 0.2  # longer than anybody's question whether the lease is held
 _NAME = re.compile(r"(?P<module>[a-z][a-z0-9_]*)-(?P<generation>\d+)(-.*)?\.lease")
 
@@ -95,6 +98,30 @@ def held(root: Path, module: str | None = None) -> list[Held]:
             # The private and the public lock of one process are one lease.
             found[(lease.module, lease.generation, lease.pid) if lease.pid else path] = lease
     return list(found.values())
+
+
+def noted(folder: Path, module: str, pids: Collection[int]) -> Held | None:
+    """Return the lease that a process of another account notes in its private folder.
+
+    Only an administrator may look there. What lies there is not trusted to be a lease: nothing is
+    locked, and nothing but a small file is read.
+    """
+    for path in folder.glob(f"{module}-*.lease"):
+        name = _NAME.fullmatch(path.name)
+        if not name or name["module"] != module or not _is_small_file(path):
+            continue
+        lease = _told(name, locks.read_note(path))
+        if lease.pid in pids:
+            return lease
+    return None
+
+
+def _is_small_file(path: Path) -> bool:
+    try:
+        state = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISREG(state.st_mode) and state.st_size <= _LONGEST_NOTE
 
 
 def _told(name: re.Match[str], note: dict[str, Any]) -> Held:

@@ -28,6 +28,8 @@ ASKS_FOR_THE_SYSTEM = {
     "envmanager/processes/tree.py": "job objects on Windows; a mark and a guard elsewhere",
     "envmanager/data/config.py": "run or run.cmd",
     "envmanager/machine/windows.py": "registry, volumes and program versions of Windows",
+    "envmanager/machine/acl.py": "the permissions of Windows",
+    "ga3_nodes/owners.py": "whose a folder is: a SID on Windows, elsewhere a number and a mode",
     "envmanager/machine/hardware.py": "where nvidia-smi lies, and which driver numbers apply",
     "app/application.py": "a screen that may be missing on Linux",
     "envmanager/machine/nodehost.py": "a node's interpreter is a full Python folder on Windows",

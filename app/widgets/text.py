@@ -22,14 +22,23 @@ class Text(QTextEdit):
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.setProperty("plain", True)
         self.document().setDocumentMargin(0)
+        self.set_text(text)
+
+    def set_text(self, text: str) -> None:
+        """Show another text."""
         self.setPlainText(text)
         self.setAccessibleName(text)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Be as high as the text is at this width."""
+        self.document().setTextWidth(self.viewport().width())
+        self.setFixedHeight(max(1, round(self.document().size().height())))
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Be as high as the text is at this width."""
         super().resizeEvent(event)
-        self.document().setTextWidth(self.viewport().width())
-        self.setFixedHeight(max(1, round(self.document().size().height())))
+        self._fit()
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Ask for little: the layout gives the width."""

@@ -18,15 +18,19 @@ from envmanager.commands.outcome import (
     progress,
     users_text,
 )
-from envmanager.data import redaction, settings
+from envmanager.data import access, redaction, settings
 from envmanager.data.paths import data_folder
 from envmanager.disk import Usage
-from envmanager.environments import preferences
+from envmanager.environments import everywhere, preferences
 from envmanager.errors import UsageError
-from envmanager.moving import relocation
+from envmanager.moving import machine_wide, relocation
 from envmanager.uv.program import Uv
 
 _PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end
+
+
+_MACHINE_WIDE_HELP = "make its environments those of all accounts (for administrators)"
+_FROM_HELP = "with --machine-wide: the data folder of another account"
 
 
 def add_to(add: Add) -> None:
@@ -47,6 +51,9 @@ def add_to(add: Add) -> None:
     change.add_argument("--unset", action="store_true", help="back to the default")
     place = add("move-root", move_root_command, "move the data folder, or end a broken-off move")
     place.add_argument("folder", nargs="?", help="an empty or new folder")
+    place.add_argument("--machine-wide", action="store_true", help=_MACHINE_WIDE_HELP)
+    place.add_argument("--from", dest="source", type=Path, metavar="FOLDER", help=_FROM_HELP)
+    place.add_argument("--dry-run", action="store_true", help="show what would be done")
 
 
 def doctor_command(options: argparse.Namespace) -> Outcome:
@@ -82,6 +89,7 @@ def disk_command(options: argparse.Namespace) -> Outcome:
     freed = None
     with progress() as report:
         if options.clean_cache:
+            access.require(engine.data)
             uv = Uv(engine.data, engine.settings)
             freed = disk.clean_cache(uv, engine.data, everything=options.everything, report=report)
         kept = None if options.refresh or options.clean_cache else disk.cached(engine.data)
@@ -110,15 +118,15 @@ def _own_and_shared(usage: Usage) -> tuple[str, str]:
 
 def workers_command(options: argparse.Namespace) -> Outcome:
     """List, start or stop workers."""
-    data = data_folder()
     if options.action == "stop":
         patience_s = _FORCED_S if options.force else _PATIENCE_S
-        return _workers_stop(workers.stop(data, options.module, patience_s, force=options.force))
+        done = everywhere.stop(options.module, patience_s, force=options.force)
+        return _workers_stop(done)
     if options.action == "start":
         if not options.module:
             raise UsageError("Which module's worker shall start?", "./run workers start classic")
         workers.start(options.module)
-    found = workers.measured(workers.live(data, options.module))
+    found = workers.measured(everywhere.live(options.module))
 
     def show() -> None:
         if not found:
@@ -187,6 +195,10 @@ def _shown(value: Any) -> str:
 
 def move_root_command(options: argparse.Namespace) -> Outcome:
     """Move the data folder; without a folder only finish or undo a move that was interrupted."""
+    if options.machine_wide:
+        return _move_to_all(options)
+    if options.source or options.dry_run:
+        raise UsageError("--from and --dry-run belong to --machine-wide.", "See --help.")
     if not options.folder:
         with progress() as report:
             relocation.settle(report)
@@ -196,10 +208,43 @@ def move_root_command(options: argparse.Namespace) -> Outcome:
         )
     with progress() as report:
         moved = relocation.move(Path(options.folder), report)
+    return _moved(moved, "The data folder ({size}) is now {target}.")
 
+
+def _move_to_all(options: argparse.Namespace) -> Outcome:
+    """Make the environments those of all accounts, or show what that would do."""
+    if options.folder:
+        raise UsageError(
+            "--machine-wide takes no folder: it has a place of its own.", "See --help."
+        )
+    with progress() as report:
+        if options.dry_run:
+            return _planned(machine_wide.plan(options.source, report))
+        moved = machine_wide.move(options.source, report)
+    return _moved(moved, "The environments ({size}) are those of all accounts now, in {target}.")
+
+
+def _planned(plan: machine_wide.Plan) -> Outcome:
     def show() -> None:
-        size = console.size(moved.size)
-        console.print_line(f"The data folder ({size}) is now {moved.target}.")
+        console.print_pairs(
+            {
+                "from": plan.source,
+                "to": plan.target,
+                "size": f"{console.size(plan.size)}, {console.size(plan.free)} free",
+                "for all accounts": ", ".join(plan.modules) or "-",
+                "stays yours": ", ".join(plan.stays) or "-",
+            }
+        )
+        for error in plan.obstacles:
+            console.print_line(f"! {error}")
+
+    exit_code = EXIT_FAILED if plan.obstacles else EXIT_DONE
+    return Outcome({"ok": not plan.obstacles, **plan.as_dict()}, show, exit_code)
+
+
+def _moved(moved: relocation.Moved, text: str) -> Outcome:
+    def show() -> None:
+        console.print_line(text.format(size=console.size(moved.size), target=moved.target))
         if not moved.old_deleted:
             console.print_line(f"The rest of {moved.source} is deleted by a later command.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,10 +20,9 @@ from envmanager.commands.outcome import (
     users_text,
 )
 from envmanager.commands.weights import print_sets, usual_weights
-from envmanager.data.paths import data_folder
 from envmanager.data.users import user_text
 from envmanager.data.writers import Writer
-from envmanager.environments import inventory, planning
+from envmanager.environments import everywhere, inventory, planning
 from envmanager.environments.building import Wish
 from envmanager.environments.generations import read_manifest
 from envmanager.environments.inventory import ModuleStatus
@@ -34,6 +34,7 @@ from envmanager.weights import upkeep
 from envmanager.weights.store import Store
 
 _BACKEND_HELP = "build of torch: auto (the default), cpu, or a CUDA build such as cu130"
+_ALL_HELP = "for all accounts of this computer (for administrators), not for this one alone"
 
 
 def add_to(add: Add) -> None:
@@ -45,6 +46,7 @@ def add_to(add: Add) -> None:
     install.add_argument("--python", help="version or path of the Python to use")
     install.add_argument("--backend", help=_BACKEND_HELP)
     install.add_argument("--weights", action="store_true", help="download its usual weights too")
+    install.add_argument("--all-accounts", action="store_true", help=_ALL_HELP)
     update = add("update", update_command, "publish a newer version of a module", module=True)
     update.add_argument("--dry-run", action="store_true", help="show what would change")
     update.add_argument("--fresh", action="store_true", help="newest versions of all packages")
@@ -63,7 +65,7 @@ def add_to(add: Add) -> None:
 
 def list_command(options: argparse.Namespace) -> Outcome:
     """List all modules with their state."""
-    statuses = inventory.statuses(data_folder())
+    statuses = everywhere.statuses()
 
     def show() -> None:
         rows = [
@@ -76,12 +78,12 @@ def list_command(options: argparse.Namespace) -> Outcome:
                 disk_text(s.disk),
                 users_text(s.in_use_by),
                 _pins_text(s),
+                "all accounts" if s.shared else "",
             )
             for s in statuses
         ]
         titles = ["module", "state", "version", "gen.", "device", "disk", "in use by", "pinned"]
-        shown = len(titles) if any(s.pins for s in statuses) else len(titles) - 1
-        console.print_table(titles[:shown], [row[:shown] for row in rows])
+        console.print_table(*_without_empty([*titles, "for"], rows, last=2))
         if dates := [s.disk_date for s in statuses if s.disk_date]:
             counted = f"Disk space as counted on {date_text(min(dates))}"
             console.print_line(f"{counted}; count anew: ./run disk --refresh")
@@ -91,12 +93,13 @@ def list_command(options: argparse.Namespace) -> Outcome:
 
 def status_command(options: argparse.Namespace) -> Outcome:
     """Show one module."""
-    status = inventory.status(data_folder(), options.module)
+    status = everywhere.status(options.module)
 
     def show() -> None:
         pairs: dict[str, object] = {"module": f"{status.name} ({status.title})"}
         pairs |= {"state": status.state, "version": status.installed_version or "-"}
         pairs |= {"generations": status.generations, "disk": disk_text(status.disk)}
+        pairs |= {"data folder": status.root + (" (for all accounts)" if status.shared else "")}
         if status.pins:
             pairs |= {"pinned": _pins_text(status)}
         pairs |= {"in use by": users_text(status.in_use_by) or "-"}
@@ -114,6 +117,15 @@ def status_command(options: argparse.Namespace) -> Outcome:
     return Outcome(status.as_dict(), show)
 
 
+def _without_empty(
+    titles: list[str], rows: Sequence[tuple[object, ...]], last: int
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """Leave out those of the last columns of a table that say nothing."""
+    first = len(titles) - last
+    shown = [n for n in range(len(titles)) if n < first or any(row[n] for row in rows)]
+    return [titles[n] for n in shown], [tuple(row[n] for n in shown) for row in rows]
+
+
 def _pins_text(status: ModuleStatus) -> str:
     return ", ".join(pin.text for pin in status.pins)
 
@@ -122,7 +134,7 @@ def install_command(options: argparse.Namespace) -> Outcome:
     """Install a module, or show what would be fetched."""
     if options.dry_run:
         return _install_planned(options)
-    engine = environments()
+    engine = _target(options)
     with progress() as report:
         done = engine.install(
             options.module,
@@ -137,7 +149,7 @@ def install_command(options: argparse.Namespace) -> Outcome:
 
 def update_command(options: argparse.Namespace) -> Outcome:
     """Update a module, or show what would change."""
-    engine = environments()
+    engine = environments(options.module)
     wish = {"backend": options.backend or "", "fresh": options.fresh}
     if options.dry_run:
         return _planned(engine.plan_update(options.module, **wish))
@@ -145,8 +157,13 @@ def update_command(options: argparse.Namespace) -> Outcome:
         return _installed(engine.update(options.module, **wish, report=report))
 
 
+def _target(options: argparse.Namespace) -> Environments:
+    """Return the engine on the data folder to install into."""
+    return everywhere.engine_for_all() if options.all_accounts else environments()
+
+
 def _install_planned(options: argparse.Namespace) -> Outcome:
-    engine = environments()
+    engine = _target(options)
     wish = Wish(options.python or "", options.backend or "")
     plan = planning.install(engine.data, engine.settings, options.module, wish=wish)
 
@@ -193,14 +210,16 @@ def _planned(plan: UpdatePlan) -> Outcome:
 
 def rollback_command(options: argparse.Namespace) -> Outcome:
     """Publish an older generation again."""
+    engine = environments(options.module)
     with progress() as report:
-        return _installed(environments().rollback(options.module, options.to, report=report))
+        return _installed(engine.rollback(options.module, options.to, report=report))
 
 
 def verify_command(options: argparse.Namespace) -> Outcome:
     """Verify a module."""
     with progress() as report:
-        problems = environments().verify(options.module, quick=options.quick, report=report)
+        engine = environments(options.module)
+        problems = engine.verify(options.module, quick=options.quick, report=report)
 
     def show() -> None:
         for problem in problems:
@@ -217,7 +236,7 @@ def verify_command(options: argparse.Namespace) -> Outcome:
 def repair_command(options: argparse.Namespace) -> Outcome:
     """Repair a module."""
     with progress() as report:
-        done = environments().repair(options.module, report=report)
+        done = environments(options.module).repair(options.module, report=report)
 
     def show() -> None:
         for problem in done.problems:
@@ -233,7 +252,7 @@ def repair_command(options: argparse.Namespace) -> Outcome:
 
 def selftest_command(options: argparse.Namespace) -> Outcome:
     """Run a module's own tests."""
-    finished = environments().selftest(options.module)
+    finished = environments(options.module).selftest(options.module)
     passed = finished.exit_code == 0
 
     def show() -> None:
@@ -246,7 +265,7 @@ def selftest_command(options: argparse.Namespace) -> Outcome:
 
 def remove_command(options: argparse.Namespace) -> Outcome:
     """Remove a module, now or as soon as nobody uses it."""
-    engine, name = environments(), options.module
+    engine, name = environments(options.module), options.module
     if options.weights and options.when_free:
         raise UsageError("--weights cannot wait.", "Remove the weights when the module is gone.")
     if options.when_free:

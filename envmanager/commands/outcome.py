@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from envmanager import applog, console, events
-from envmanager.data import settings
 from envmanager.data.paths import data_folder
 from envmanager.data.users import user_text
+from envmanager.environments import everywhere
 from envmanager.environments.lifecycle import Environments
 from envmanager.moving import relocation
 
@@ -28,10 +28,10 @@ class Outcome:
     exit_code: int = EXIT_DONE
 
 
-def environments() -> Environments:
+def environments(module: str = "") -> Environments:
+    """Return the engine on the data folder that a module is in, else on the account's own."""
     relocation.settle()
-    data = data_folder()
-    return Environments(data, settings.load(data.settings))
+    return everywhere.engine(module)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from envmanager.commands.outcome import (
     environments,
     progress,
 )
+from envmanager.data import access
 from envmanager.environments.lifecycle import Environments
 from envmanager.errors import UsageError
 from envmanager.events import Report
@@ -52,14 +53,30 @@ def weights_command(options: argparse.Namespace) -> Outcome:
     store = Store(engine.data, catalog.find(options.module, engine.data))
     match options.action:
         case "get":
-            return _get(options, engine, store)
+            return _get(options, engine, _store_of_all(store) or store)
         case "add":
             return _add(options, store)
         case "remove":
-            return _remove(options, store)
+            return _remove(options, _holding(store, options.name))
         case "verify":
             return _verify(options, store)
     return _list(store)
+
+
+def _store_of_all(store: Store) -> Store | None:
+    """Return where an administrator puts the weights of a module that all accounts use."""
+    place = access.of_module(store.module.name)
+    shared = place.root != store.data.root and access.access(place).may_change
+    return Store(place, store.module) if shared else None
+
+
+def _holding(store: Store, name: str) -> Store:
+    """Return the store that has a set: the account's own, else the one of all accounts."""
+    shared = access.shared_folder()
+    if shared is None or name in store.entries():
+        return store
+    other = Store(shared, store.module)
+    return other if name in other.entries() else store
 
 
 def usual_weights(engine: Environments, name: str, report: Report) -> None:
@@ -156,8 +173,14 @@ def _remove(options: argparse.Namespace, store: Store) -> Outcome:
 
 
 def _verify(options: argparse.Namespace, store: Store) -> Outcome:
+    by_store: dict[Path, tuple[Store, list[str]]] = {}
+    for name in options.name or [one.name for one in store.states() if one.path]:
+        found = _holding(store, name)
+        by_store.setdefault(found.data.root, (found, []))[1].append(name)
+    problems = []
     with progress() as report:
-        problems = upkeep.verify(store, options.name, full=options.full, report=report)
+        for found, names in by_store.values():
+            problems += upkeep.verify(found, names, full=options.full, report=report)
 
     def show() -> None:
         for problem in problems:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from envmanager.data import fulldisk
+from envmanager.data import access, fulldisk
 from envmanager.data.files import empty_trash
 from envmanager.data.paths import APP, MOVE_NOTE, DataFolder
 from envmanager.data.users import User, user_text
@@ -95,10 +95,13 @@ def waiting(
 
     Raises
     ------
+    NotWritable
+        This account may not change the data folder.
     Cancelled
         `cancel` was set while waiting.
     """
-    with fulldisk.named(data.root):
+    access.require(data)
+    with fulldisk.named(data.root), access.readable_by_all(data):
         data.module(name).mkdir(parents=True, exist_ok=True)
     lock = locks.FileLock(lock_path(data, name), public=True)
     told = ""
@@ -121,9 +124,16 @@ def sole(
     """Be the only writer of a module's environments, or raise ModuleInUse.
 
     Yields a `report` that also notes the stage in the lock, for others to see.
+
+    Raises
+    ------
+    NotWritable
+        This account may not change the data folder.
     """
+    access.require(data)
     path = lock_path(data, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with access.readable_by_all(data):
+        path.parent.mkdir(parents=True, exist_ok=True)
     lock = locks.FileLock(path, public=True)
     if not lock.acquire(timeout=_PROBE_S):
         who = (holder(path) or Writer()).as_user()
@@ -150,7 +160,8 @@ def _holding(data: DataFolder, lock: locks.FileLock, what: str, report: Report) 
         _refuse_if_moving(data.root)
         lock.write_note(writer.as_dict())
         empty_trash(data.trash)  # what was in use, or a killed command left
-        yield noting
+        with access.readable_by_all(data):
+            yield noting
     finally:
         lock.release()
 

@@ -12,12 +12,14 @@ from functools import partial
 from envmanager.data import settings as settings_file
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
-from envmanager.doctor import computer
+from envmanager.doctor import computer, shared
 from envmanager.doctor import data as content
 from envmanager.doctor.line import TOOL_LIMIT_S, Check, Examine, Patient
 from envmanager.errors import Cancelled, GA3EnvError, SettingsError
 from envmanager.events import CancelToken
 from envmanager.machine import windows
+
+_FIXES = {**content.FIXES, "shared_folder": shared.fix}
 
 __all__ = ["Check", "checks", "fix", "usable_settings"]
 
@@ -73,7 +75,7 @@ def fix(
     failed = []
     for name in [check.id for check in found if check.fixable]:
         patient.cancel.check()
-        check = replace(_examined(content.FIXES[name], patient), id=f"fix:{name}")
+        check = replace(_examined(_FIXES[name], patient), id=f"fix:{name}")
         if check.status == "error":
             failed.append(check)
             on_check(check)
@@ -107,6 +109,8 @@ def _examinations(patient: Patient) -> Iterator[tuple[str, Examine]]:
         yield from (("python", computer.python), ("settings", computer.settings))
         yield from (("disk_space", computer.disk_space), ("data_path", computer.data_path))
         yield from (("data_place", computer.data_place), ("hard_links", computer.hard_links))
+    if shared.root():
+        yield "shared_folder", shared.shared_folder
     if windows.IS_WINDOWS:
         yield from (("long_paths", computer.long_paths), ("vc_runtime", computer.vc_runtime))
     yield from (("gpu", computer.gpu), ("index", computer.index))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from envmanager.data import files
+from envmanager.data import access, files
 from envmanager.data import settings as settings_file
 from envmanager.data.paths import APP, base_python, uv_binary
 from envmanager.doctor.line import TOOL_LIMIT_S, Check, Patient, size
@@ -140,6 +140,8 @@ def settings(patient: Patient) -> Check:
 def data_folder(patient: Patient) -> Check:
     """Write into the data folder."""
     root = patient.data.root
+    if _only_read(patient):
+        return Check.ok(f"The data folder {root} is for all accounts; this one only reads it.")
     probe = root / f"doctor.{os.getpid()}.tmp"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -151,6 +153,12 @@ def data_folder(patient: Patient) -> Check:
             "Correct its permissions, or choose another folder with the variable GA3ENV_HOME.",
         )
     return Check.ok(f"The data folder {root} can be written.")
+
+
+def _only_read(patient: Patient) -> bool:
+    """Tell whether an account asks about the data folder of all, which it may not change."""
+    allowed = access.access(patient.data)
+    return allowed.shared and not allowed.may_change
 
 
 def disk_space(patient: Patient) -> Check:
@@ -203,6 +211,8 @@ def _volume(root: Path) -> tuple[str, bool]:
 
 def hard_links(patient: Patient) -> Check:
     """Try a hard link between the cache and the environments."""
+    if _only_read(patient):
+        return Check.ok("Whether environments share files is for an administrator to try.")
     cache, envs = patient.data.uv_cache, patient.data.root / "envs"
     cache.mkdir(parents=True, exist_ok=True)
     envs.mkdir(exist_ok=True)

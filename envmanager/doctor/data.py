@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
+from envmanager.data import access, files, writers
 from envmanager.data import config as config_file
-from envmanager.data import files, writers
 from envmanager.data.paths import DataFolder
 from envmanager.data.users import user_text
 from envmanager.doctor.line import Check, Examine, Patient
@@ -279,16 +279,26 @@ def _held(lock: Path) -> bool:
 
 def module_names(patient: Patient) -> list[str]:
     """Return the modules to examine: none where ``config.json`` says nothing about them."""
-    published = patient.config()
+    if patient.config() is None:
+        return []
+    published = _published(patient)
     try:
-        return sorted({*catalog.names(patient.data), *published["modules"]}) if published else []
+        return sorted({*catalog.names(patient.data), *published})
     except OSError:
-        return sorted(published["modules"]) if published else []
+        return sorted(published)
+
+
+def _published(patient: Patient) -> set[str]:
+    """Return the modules that are installed, for this account or for all of them."""
+    found = set((patient.config() or {"modules": {}})["modules"])
+    if shared := access.shared_folder():
+        found |= set(home.read_config(shared.root)["modules"])
+    return found
 
 
 def module(name: str, patient: Patient) -> Check:
     """Ask for the state of one module."""
-    status = inventory.status(patient.data, name)
+    status = inventory.status(_place(patient, name), name)
     problems = " ".join(status.problems)
     if status.state == "broken":
         hint = f"./run repair {name}" if status.generation else "Correct the module's files."
@@ -298,10 +308,17 @@ def module(name: str, patient: Patient) -> Check:
     if status.state in ("not_installed", "installing"):
         return Check.ok(f"{name} is {status.state.replace('_', ' ')}.")
     text = f"{name} {status.installed_version} is {status.state.replace('_', ' ')}"
+    text += " for all accounts" if status.shared else ""
     users = set(map(user_text, status.in_use_by))
     text += f", in use by {', '.join(sorted(users))}." if users else "."
     newer = status.state == "update_available"
-    return Check.ok(text, f"./run update {name}" if newer else "")
+    return Check.ok(text, f"./run update {name}" if newer and status.may_change else "")
+
+
+def _place(patient: Patient, name: str) -> DataFolder:
+    """Return the data folder that a module is in: the one that is examined, or that of all."""
+    shared, place = access.shared_folder(), access.of_module(name)
+    return place if shared and place.root == shared.root else patient.data
 
 
 def weights(name: str, patient: Patient) -> Check:
@@ -321,7 +338,7 @@ def weights(name: str, patient: Patient) -> Check:
 
 def modules_with_weights(patient: Patient) -> list[str]:
     """Return the installed modules that need weights or have some."""
-    published = (patient.config() or {}).get("modules", {})
+    published = _published(patient)
     return [name for name in module_names(patient) if name in published and _uses(patient, name)]
 
 

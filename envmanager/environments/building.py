@@ -14,13 +14,14 @@ from typing import Any, TypeVar
 
 from envmanager import disk
 from envmanager.data import config, files, fulldisk
-from envmanager.data.paths import DataFolder, venv_python, venv_version
+from envmanager.data.paths import DataFolder, venv_base, venv_python, venv_version
 from envmanager.environments import devices, health, overlay
 from envmanager.environments.devices import Device
 from envmanager.environments.generations import MANIFEST, copied, sha256, source_sha256
 from envmanager.environments.runtimes import Packages, Runtime
 from envmanager.errors import CatalogError, InstallFailed, ToolFailed
 from envmanager.events import CancelToken, LogLine, Notice, Report, Stage
+from envmanager.machine import permissions
 from envmanager.modules.catalog import Module
 from envmanager.packages import resolution, trust
 from envmanager.packages.backends import AUTO
@@ -28,7 +29,7 @@ from envmanager.packages.lockfile import Wheel
 from envmanager.packages.resolution import Resolved
 from envmanager.processes import process
 from envmanager.uv.program import Uv
-from ga3_nodes import __version__
+from ga3_nodes import __version__, home
 
 _T = TypeVar("_T")
 
@@ -173,6 +174,18 @@ class Build:
         declaration = json.dumps(self.module.declaration(), indent=2, ensure_ascii=False)
         (self.folder / "module.json").write_text(declaration, "utf-8")
         self.uv.make_venv(self.folder / ".venv", request)
+        self._refuse_private_python()
+
+    def _refuse_private_python(self) -> None:
+        """Raise InstallFailed for a Python that not all accounts can run who will use it."""
+        base = venv_base(self.folder / ".venv")
+        if base and home.is_shared(self.data.root) and permissions.is_private(base):
+            raise InstallFailed(
+                f"The Python in {base} is of one account alone: the others cannot run it.",
+                "Name one for all with --python, or have one in the data folder: ./run settings "
+                "python_source managed",
+                code="python_private",
+            )
 
     def _resolve(self) -> Resolved:
         resolved = self._found()

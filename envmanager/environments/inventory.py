@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from envmanager import disk, workers
-from envmanager.data import writers
+from envmanager.data import access, writers
+from envmanager.data.access import Access
 from envmanager.data.paths import DataFolder
 from envmanager.data.writers import Writer
 from envmanager.environments.generations import (
@@ -25,7 +26,11 @@ from ga3_nodes import home, weights
 
 @dataclass(frozen=True)
 class ModuleStatus:
-    """A module and its environment, as ``list`` and ``status`` show it."""
+    """A module and its environment, as ``list`` and ``status`` show it.
+
+    `root` is the data folder that it is in, or would be installed into; `shared` tells that this is
+    the one of all accounts, and `may_change` whether this account may change it.
+    """
 
     name: str
     title: str
@@ -44,6 +49,9 @@ class ModuleStatus:
     manifest: dict[str, Any] | None = None
     weights: list[SetState] = field(default_factory=list)
     pins: list[Pin] = field(default_factory=list)
+    root: str = ""
+    shared: bool = False
+    may_change: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -127,25 +135,23 @@ def is_current(module: Module, entry: home.ModuleEntry) -> bool:
 def statuses(data: DataFolder) -> list[ModuleStatus]:
     """Return the status of every module of the catalog, and of installed ones without."""
     entries = home.read_config(data.root)["modules"]
-    counted = disk.cached(data)
-    return [status(data, name, counted) for name in sorted({*catalog.names(data), *entries})]
+    known = Known(disk.cached(data), access.access(data))
+    return [status(data, name, known) for name in sorted({*catalog.names(data), *entries})]
 
 
-def status(data: DataFolder, name: str, counted: disk.Overview | None = None) -> ModuleStatus:
-    """Return the status of one module; `counted` are the last disk figures, where known."""
+@dataclass(frozen=True)
+class Known:
+    """What is asked once for all modules of a data folder: the disk figures, and its access."""
+
+    counted: disk.Overview | None
+    access: Access
+
+
+def status(data: DataFolder, name: str, known: Known | None = None) -> ModuleStatus:
+    """Return the status of one module."""
+    known = known or Known(disk.cached(data), access.access(data))
     problems: list[str] = []
-    module = None
-    try:
-        entry = published(data, name)
-    except ConfigError as error:
-        entry, problems = usable(data, name), [str(error)]
-    try:
-        module = catalog.find(name, data)
-    except CatalogError as error:
-        problems.append(str(error))
-    except UnknownModule:
-        if not entry and not problems:
-            raise
+    entry, module = _found(data, name, problems)
     manifest = read_manifest(entry.folder) if entry else None
     writer = writers.present(data, name)
     sets, missing = _weights(data, module, problems)
@@ -153,7 +159,7 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
     state = _passing(data, name, writer, state)
     present = numbers(data, name)
     problems += filter(None, [(manifest or {}).get("device_problem")])
-    usage, date = _disk_use(counted or disk.cached(data), name, present, manifest)
+    usage, date = _disk_use(known.counted, name, present, manifest)
     return ModuleStatus(
         name=name,
         title=module.title if module else name,
@@ -172,7 +178,29 @@ def status(data: DataFolder, name: str, counted: disk.Overview | None = None) ->
         manifest=manifest,
         weights=sets,
         pins=pins(data, name),
+        root=str(data.root),
+        shared=known.access.shared,
+        may_change=known.access.may_change,
     )
+
+
+def _found(
+    data: DataFolder, name: str, problems: list[str]
+) -> tuple[home.ModuleEntry | None, Module | None]:
+    """Return what is published of a module, and its files, as far as they can be read."""
+    try:
+        entry = published(data, name)
+    except ConfigError as error:
+        entry = usable(data, name)
+        problems.append(str(error))
+    try:
+        return entry, catalog.find(name, data)
+    except CatalogError as error:
+        problems.append(str(error))
+    except UnknownModule:
+        if not entry and not problems:
+            raise
+    return entry, None
 
 
 def weights_bytes(data: DataFolder, name: str) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from envmanager import disk, workers
-from envmanager.data import config, writers
+from envmanager.data import access, config, writers
 from envmanager.data.files import discard_if_free
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
@@ -144,9 +144,12 @@ class Environments:
 
         Raises
         ------
+        NotWritable
+            This account may not change the data folder, nor uv's cache in it.
         NotInstalled
             There is nothing to update.
         """
+        access.require(self.data)
         module = catalog.find(name, self.data)
         published, manifest = inventory.installed(self.data, name)
         uv = Uv(self.data, self.settings, cancel)

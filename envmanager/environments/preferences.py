@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from envmanager.data import config, settings
+from envmanager.data import access, config, settings
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
 from envmanager.environments import idle_time
@@ -15,9 +15,12 @@ def change(data: DataFolder, name: str, words: Sequence[str]) -> Settings:
 
     Raises
     ------
+    NotWritable
+        This account may not change the data folder.
     SettingsError
         The setting does not exist, cannot take the value, or a file that it names is not there.
     """
+    access.require(data)
     found = settings.change(data.settings, name, words)
     if name == "idle_timeout_s":
         idle_time.apply(data, found)

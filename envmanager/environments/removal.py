@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from envmanager import disk, workers
-from envmanager.data import config, files, writers
+from envmanager.data import access, config, files, writers
 from envmanager.data.paths import DataFolder
 from envmanager.data.users import User, user_text
 from envmanager.environments import inventory
@@ -151,11 +151,14 @@ def remove_when_free(data: DataFolder, name: str, *, force: bool = False) -> Rem
 
     Raises
     ------
+    NotWritable
+        This account may not change the data folder.
     NotInstalled
         There is none.
     BadInput
         A generation is pinned; nothing was changed.
     """
+    access.require(data)
     _require(data, name)
     if not force:
         _refuse_if_pinned(data, name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from envmanager.data import access
 from envmanager.data.paths import SHIPPED_MODULES, DataFolder
 from envmanager.errors import CatalogError, UnknownModule
 from envmanager.modules import declared_weights
@@ -71,7 +72,10 @@ class Module:
 
 
 def find(name: str, data: DataFolder) -> Module:
-    """Return one module of the catalog; the user's own wins over a shipped one.
+    """Return one module of the catalog.
+
+    The user's own wins over one that the computer's administrator added, and that over a shipped
+    one.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def find(name: str, data: DataFolder) -> Module:
     CatalogError
         Its ``module.toml`` is broken.
     """
-    for place in (data.user_modules, SHIPPED_MODULES):
+    for place in _places(data):
         if records.valid_name(name) and (place / name / "module.toml").is_file():
             return load(place / name)
     raise UnknownModule(
@@ -89,11 +93,18 @@ def find(name: str, data: DataFolder) -> Module:
 
 
 def names(data: DataFolder) -> list[str]:
-    """Return the names of all modules, shipped and the user's own, also of broken ones."""
+    """Return the names of all modules, shipped or added by somebody, also of broken ones."""
     found = set()
-    for place in (data.user_modules, SHIPPED_MODULES):
+    for place in _places(data):
         found |= {path.parent.name for path in place.glob("*/module.toml") if path.is_file()}
     return sorted(name for name in found if records.valid_name(name))
+
+
+def _places(data: DataFolder) -> list[Path]:
+    """Return the folders that modules lie in, the best first."""
+    shared = access.shared_folder()
+    others = [shared.user_modules] if shared and shared.root != data.root else []
+    return [data.user_modules, *others, SHIPPED_MODULES]
 
 
 def load(folder: Path, name: str | None = None) -> Module:

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from envmanager.data import files, fulldisk, writers
+from envmanager.data import access, files, fulldisk, writers
 from envmanager.data.paths import DataFolder
-from envmanager.errors import ConfigError, ModuleInUse
+from envmanager.errors import ConfigError, ModuleInUse, NotWritable
 from envmanager.events import Report
 from ga3_nodes import home, records
 
@@ -27,11 +27,14 @@ def staging(data: DataFolder, name: str, what: str, report: Report) -> Iterator[
 
     Raises
     ------
+    NotWritable
+        This account may not change the data folder.
     ModuleInUse
         Another command is changing the module.
     ConfigError
         The folder of the user's modules cannot be written.
     """
+    access.require(data)
     _prove_writable(data)
     with writers.sole(data, name, what, report), fulldisk.named(data.root):
         folder = _beside(data, name, _NEW)
@@ -73,7 +76,7 @@ def mend(data: DataFolder) -> None:
         if leftover.suffix not in (_NEW, _OLD) or not records.valid_name(name):
             continue
         # A read-only data folder, or a writer that is quicker: the present command does without.
-        with contextlib.suppress(OSError, ModuleInUse):
+        with contextlib.suppress(OSError, ModuleInUse, NotWritable):
             if not writers.present(data, name):
                 with writers.sole(data, name, "mend"):
                     _mend(data, name)
@@ -99,14 +102,13 @@ def _prove_writable(data: DataFolder) -> None:
     """Write: the permission bits alone say little on Windows."""
     probe = data.user_modules / ".probe"
     try:
-        with fulldisk.named(data.root):
+        with fulldisk.named(data.root), access.readable_by_all(data):
             data.user_modules.mkdir(parents=True, exist_ok=True)
             home.patiently(lambda: probe.write_bytes(b""))
             probe.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(
             f"{data.user_modules} cannot be written: {error.strerror or error}.",
-            "Correct its permissions, or set GA3ENV_HOME to a data folder of your own. In a data "
-            "folder for the whole machine only an administrator can add modules.",
+            "Correct its permissions, or set GA3ENV_HOME to a data folder of your own.",
             code="modules_not_writable",
         ) from error

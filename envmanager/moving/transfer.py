@@ -53,7 +53,8 @@ def listing(folder: Path, leave_out: LeaveOut, cancel: CancelToken) -> dict[str,
 class Transfer:
     """The copy of one folder's content into another, empty one.
 
-    `leave_out` tells, by paths from `source`, what is not copied.
+    `leave_out` tells, by paths from `source`, what is not copied. Where `may_link` is False the
+    copy shares no bytes with the source, also on one volume: both will have other owners.
     """
 
     source: Path
@@ -61,6 +62,7 @@ class Transfer:
     leave_out: LeaveOut
     report: Report
     cancel: CancelToken
+    may_link: bool = True
     items: dict[str, os.stat_result] = field(default_factory=dict)
     _links: bool = False
     _copies: dict[tuple[int, int], Path] = field(default_factory=dict)
@@ -73,7 +75,7 @@ class Transfer:
         `probe` is a file that lies in both folders: it shows whether they can share files.
         """
         self.items = listing(self.source, self.leave_out, self.cancel)
-        self._links = self._can_link(probe)
+        self._links = self.may_link and self._can_link(probe)
         return len(self.items) * _BLOCK // 16 if self._links else self.size
 
     @property

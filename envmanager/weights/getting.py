@@ -105,6 +105,8 @@ class Getter:
             self.patience,
             meter.tell,
             lambda text: report(Notice(text)),
+            "Look at the page of the source in a browser; the file may have moved. A file that you "
+            f"have can be imported: ./run weights {self.store.module.name} add FILE --name NAME",
         )
         try:
             return download.run()

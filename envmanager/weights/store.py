@@ -8,11 +8,10 @@ them. `ga3_nodes.weights` reads the list for calls.
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -20,14 +19,13 @@ from typing import Any
 
 from envmanager.data import files, fulldisk, writers
 from envmanager.data.paths import DataFolder
-from envmanager.errors import BadInput, GA3EnvError
+from envmanager.errors import BadInput
 from envmanager.events import CancelToken, Report, ignore
 from envmanager.modules.catalog import Module
 from envmanager.modules.declared_weights import WeightsSet
 from ga3_nodes import home, weights
 
 Entry = dict[str, Any]
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,8 @@ class SetState:
         Bytes on the disk, else what the module says of the download; 0 where it does not.
     problem : str
         What is wrong with a set that is listed as present; then it is not `present`.
+    shared : bool
+        It lies in another data folder than this one, which calls look into as well.
     """
 
     name: str
@@ -54,6 +54,7 @@ class SetState:
     path: str = ""
     added: str = ""
     problem: str = ""
+    shared: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -93,11 +94,35 @@ class Store:
         return weights.listed(self.folder)
 
     def states(self) -> list[SetState]:
-        """Return all sets: the known ones as declared, then the others that are present."""
+        """Return all sets: the known ones as declared, then the others that are present.
+
+        What is missing here counts as present where calls find it in another data folder.
+        """
         entries = self.entries()
         others = [name for name in entries if name not in self.module.weights]
-        known = [self._state(found, entries) for found in self.module.weights.values()]
-        return known + [self._state(self.described(name), entries) for name in others]
+        found = [self._state(known, entries) for known in self.module.weights.values()]
+        found += [self._state(self.described(name), entries) for name in others]
+        elsewhere = self._states_elsewhere()
+        states = [elsewhere.pop(one.name, one) if not one.present else one for one in found]
+        listed = {one.name for one in states}
+        return states + [one for name, one in elsewhere.items() if name not in listed]
+
+    def _states_elsewhere(self) -> dict[str, SetState]:
+        """Return the sets that are present in the other data folders, by name."""
+        found: dict[str, SetState] = {}
+        for other in self._others():
+            entries = other.entries()
+            for name in entries:
+                state = other._state(other.described(name), entries)
+                if state.present:
+                    found.setdefault(name, replace(state, shared=True))
+        return found
+
+    def _others(self) -> Iterator[Store]:
+        """Yield the stores that calls look into besides this one."""
+        for root in home.roots(self.data.root):
+            if root != self.data.root:
+                yield Store(DataFolder(root), self.module)
 
     def described(self, name: str) -> WeightsSet:
         """Return what is known of a set: as declared, of the collection, or of the user's own."""
@@ -139,8 +164,7 @@ class Store:
 
     def _is_elsewhere(self, name: str) -> bool:
         """Tell whether calls find a set in the data folder of all users, or of this one."""
-        others = (Store(DataFolder(root), self.module) for root in home.roots(self.data.root))
-        return any(other.is_present(name) for other in others)
+        return any(other.is_present(name) for other in self._others())
 
     def damage(self, entry: Entry) -> str:
         """Return what the sizes of a set's files say about it; empty where all is well."""
@@ -187,34 +211,21 @@ class Store:
 
         Raises
         ------
-        GA3EnvError
-            This account may not write the data folder.
+        NotWritable
+            This account may not change the data folder.
         """
-        with ExitStack() as stack:
+        with writers.waiting(self.data, self.module.name, what, report, cancel) as noting:
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                waiting = writers.waiting(self.data, self.module.name, what, report, cancel)
-                noting = stack.enter_context(waiting)
-            except OSError as error:
-                if error.errno not in _FORBIDDEN:
-                    raise
-                raise self._not_writable() from error
-            stack.callback(self._drop_empty)
-            yield noting
+                yield noting
+            finally:
+                self._drop_empty()
 
     def _drop_empty(self) -> None:
         """Delete the folders that a module which is not installed, or has no weights, needs not."""
         for folder in (self.data.module(self.module.name), self.folder):
             with suppress(OSError):
                 folder.rmdir()
-
-    def _not_writable(self) -> GA3EnvError:
-        return GA3EnvError(
-            f"This account may not change the weights in {self.folder}.",
-            "Ask who administers this computer, or have them in a data folder of your own: a "
-            "module finds those too.",
-            code="not_writable",
-        )
 
     def put(self, name: str, entry: Entry) -> None:
         """List a set as present; what is new of a file counts for the sets that share it too."""

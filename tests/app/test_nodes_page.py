@@ -89,7 +89,7 @@ def test_the_script_is_that_of_the_engine_and_follows_every_choice(lab, show, so
     page.looks.color.buttons["#00C8FF"].click()
     soon(lambda: '"#00C8FF"' in text(page))
     choose(page.choice.function, "measure")
-    soon(lambda: 'node.write(out[1], "table"' in text(page))
+    soon(lambda: '"table": out[1]' in text(page))
     assert page.looks.channel.isVisibleTo(page)
     assert not page.looks.binary.isVisibleTo(page)
     choose(page.looks.channel, "uint16")

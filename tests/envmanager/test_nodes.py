@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -152,6 +153,37 @@ def test_the_workers_parameters_are_those_of_the_block(open_nis, classic):
     with open_nis(nodes.script(classic, {"smoothing": 5.0})) as host:
         (mask,) = host.run([FRAME])
     np.testing.assert_array_equal(mask, np.where(FRAME > 10, FRAME, 0) + 1)
+
+
+def test_a_script_may_change_a_result_before_it_writes_it(open_nis, classic):
+    """As scripts of older versions of the app write all their results."""
+    text = nodes.script(classic, {})
+    call = "    node.call_worker([inp[0].data], PARAMETERS, ctx=ctx, out=outputs)\n"
+    assert call in text
+    text = text.replace(
+        call,
+        "    result = node.call_worker([inp[0].data], PARAMETERS, ctx=ctx)\n"
+        "    labels = result['labels']\n"
+        "    labels[labels > 20] += 70_000\n"
+        "    node.write(out[0], 'labels', labels)\n",
+    )
+    with open_nis(text) as host:
+        (mask,) = host.run([FRAME])
+    frame = FRAME.astype(np.int32)
+    expected = np.where(frame > 20, frame + 70_000, np.where(frame > 10, frame, 0))
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_many_outputs_stand_below_each_other():
+    for count in (1, 3, 12):
+        names = [f"labels_of_kind_{number}" for number in range(count)]
+        lines = nodes._outputs(names)
+        assert len(lines) == (count + 2 if count > 3 else 1)
+        assert max(len(line) for line in lines) <= 100
+        (statement,) = ast.parse(textwrap.dedent("\n".join(lines))).body
+        pairs = zip(statement.value.keys, statement.value.values, strict=True)
+        read = {key.value: ast.unparse(value) for key, value in pairs}
+        assert read == {name: f"out[{index}]" for index, name in enumerate(names)}
 
 
 def test_frames_of_any_size_follow_each_other(open_nis, classic):

@@ -19,7 +19,8 @@ from PySide6.QtWidgets import (
 from app import icons, words
 from app.background import Task
 from app.context import Context
-from app.pages.modules import facts, steps
+from app.pages.modules import facts, rights, steps
+from app.pages.modules.rights import Rights
 from app.pages.modules.steps import Step
 from app.theme import SPACE
 from app.widgets import build
@@ -46,7 +47,9 @@ class ModuleCard(QFrame):
     asked = Signal(str, object)  # the module's name, a Step
     chosen = Signal(str)
 
-    def __init__(self, status: ModuleStatus, summary: str, own: bool, context: Context) -> None:
+    def __init__(
+        self, status: ModuleStatus, summary: str, own: bool, may: Rights, context: Context
+    ) -> None:
         super().__init__()
         self.setObjectName("card")
         self._context = context
@@ -56,8 +59,10 @@ class ModuleCard(QFrame):
         self._title = build.label(style="heading")
         self._version = build.label(style="muted")
         self._own = build.label("Your module", "pill")
+        self._shared = build.label(rights.SHARED, "pill")
         self._state = build.label(wrap=True)
         self._picture = QLabel()
+        self._due = build.label(style="muted", wrap=True)
         self._summary = build.label(style="muted", wrap=True)
         self._facts = build.label(style="muted", wrap=True)
         self._users = build.label(wrap=True)
@@ -65,7 +70,7 @@ class ModuleCard(QFrame):
         context.set_picture(self._lock, "lock", "muted", _PICTURE_PX)
         self._bar = progress_bar()
         self.main = build.button("", self._act, role="primary")
-        self.main.setFixedWidth(_BUTTON_PX)
+        self.main.setMinimumWidth(_BUTTON_PX)
         self.more = build.tool("More to do")
         self.more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         context.set_icon(self.more, "more")
@@ -73,14 +78,16 @@ class ModuleCard(QFrame):
         self.menu.setToolTipsVisible(True)
         self.more.setMenu(self.menu)
         self._lay_out()
-        self.show_status(status, summary, own)
+        self.show_status(status, summary, own, may)
 
     def _lay_out(self) -> None:
         text = QVBoxLayout()
         text.setSpacing(4)
         text.addLayout(self._name_line())
+        text.addWidget(self._shared, 0, Qt.AlignmentFlag.AlignLeft)  # the line above is full
         text.addWidget(self._summary)
         text.addLayout(_line(self._picture, self._state))
+        text.addWidget(self._due)
         text.addWidget(self._bar)
         text.addWidget(self._facts)
         text.addLayout(_line(self._lock, self._users))
@@ -104,14 +111,18 @@ class ModuleCard(QFrame):
 
     # ---- what it shows --------------------------------------------------------------------------
 
-    def show_status(self, status: ModuleStatus, summary: str, own: bool) -> None:
+    def show_status(self, status: ModuleStatus, summary: str, own: bool, may: Rights) -> None:
         """Show another state of the same module."""
-        self.status, self.summary, self.own = status, summary, own
+        self.status, self.summary, self.own, self.may = status, summary, own, may
         self.more.setAccessibleName(f"More to do with {status.title}")
         self.more.setToolTip(f"More to do with {status.title}")
         self._title.setText(status.title)
         self._version.setText(status.installed_version or status.version)
-        self._own.setVisible(own)
+        self._own.setVisible(own and not may.shared)
+        self._shared.setVisible(may.shared)
+        self._shared.setToolTip(may.refusal or "What you change here changes for all accounts.")
+        self._due.setText(facts.due(status, may))
+        self._due.setVisible(bool(self._due.text()))
         self._summary.setText(summary)
         self._summary.setVisible(bool(summary))
         self._facts.setText(facts.line(status))
@@ -146,14 +157,14 @@ class ModuleCard(QFrame):
         return self._state.text().replace(_SOFT_BREAK, "")
 
     def _show_steps(self) -> None:
-        step = steps.next_step(self.status)
+        step = steps.next_step(self.status, self.may)
         if self._task:
             self._set_main("Cancel", f"Cancel: {self._task.title}", "")
         elif step:
             self._set_main(step.title, step.help, "primary")
         self.main.setVisible(bool(self._task or step))
         self.menu.clear()
-        for group in steps.menu(self.status, own=self.own):
+        for group in steps.menu(self.status, self.may, own=self.own):
             if not self.menu.isEmpty():
                 self.menu.addSeparator()
             for step in group:
@@ -170,10 +181,12 @@ class ModuleCard(QFrame):
     def _action(self, step: Step) -> QAction:
         drawing = icons.icon(step.icon, self._context.theme.colors.text)
         action = QAction(drawing, step.title, self.menu)
-        action.setToolTip(step.help)
+        refused = self.may.refuses(step.key)
+        action.setToolTip(self.may.refusal if refused else step.help)
         action.setData(step.key)
         reading = step.key in ("log", "folder", "source")
-        action.setEnabled(reading or (self._task is None and not self.status.busy))
+        is_free = self._task is None and not self.status.busy
+        action.setEnabled(reading or (is_free and not refused))
         action.triggered.connect(lambda: self.asked.emit(self.status.name, step))
         return action
 
@@ -198,7 +211,7 @@ class ModuleCard(QFrame):
     def _act(self) -> None:
         if self._task:
             self._task.cancel()
-        elif step := steps.next_step(self.status):
+        elif step := steps.next_step(self.status, self.may):
             self.asked.emit(self.status.name, step)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802

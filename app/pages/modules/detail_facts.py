@@ -8,7 +8,7 @@ from typing import Any
 
 from app import words
 from envmanager import workers
-from envmanager.data.paths import data_folder
+from envmanager.data.paths import DataFolder
 from envmanager.environments import generations, inventory
 from envmanager.environments.generations import Pin
 from ga3_nodes import spawn
@@ -45,9 +45,8 @@ class Running:
     log: str = field(default="", repr=False)
 
 
-def installed(name: str) -> Installed:
+def installed(data: DataFolder, name: str) -> Installed:
     """Read what installs have made."""
-    data = data_folder()
     entry = inventory.usable(data, name)
     manifest = (generations.read_manifest(entry.folder) if entry else None) or {}
     found = dict(manifest.get("packages") or {})
@@ -65,9 +64,8 @@ def installed(name: str) -> Installed:
     return Installed(packages, versions)
 
 
-def running(name: str) -> Running:
+def running(data: DataFolder, name: str) -> Running:
     """Read who works and what was logged."""
-    data = data_folder()
     entry = inventory.usable(data, name)
     log = spawn.log_tail(spawn.log_path(entry), lines=_LINES) if entry else ""
     return Running(tuple(workers.live(data, name)), log)

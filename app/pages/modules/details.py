@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QTimer
@@ -12,8 +13,9 @@ from PySide6.QtWidgets import QPlainTextEdit, QTabWidget, QVBoxLayout, QWidget
 from app import words
 from app.background import Task
 from app.context import Context
-from app.pages.modules import detail_facts, facts, work
+from app.pages.modules import detail_facts, facts, rights, work
 from app.pages.modules.detail_facts import VERSIONS, Installed, Running
+from app.pages.modules.rights import Rights
 from app.pages.modules.sheet import Sheet, add_facts, clear
 from app.pages.modules.steps import Step
 from app.pages.modules.version_row import VersionRow
@@ -23,6 +25,7 @@ from app.widgets.scrolling import scrolled
 from app.widgets.tables import table
 from app.widgets.text import Text
 from envmanager import workers
+from envmanager.data.paths import DataFolder
 from envmanager.environments.inventory import ModuleStatus
 
 _FOLLOW_MS = 1000
@@ -40,6 +43,7 @@ class Details(Sheet):
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         self.tabs = QTabWidget()
         super().__init__(context, status.name, status.title)
+        self._root = Path(status.root)
         self._status: ModuleStatus | None = None
         self._running: Running | None = None
         self._places: dict[str, QVBoxLayout] = {}
@@ -77,12 +81,12 @@ class Details(Sheet):
 
     def show_status(self, status: ModuleStatus) -> None:
         """Show another state of the same module."""
-        old, self._status = self._status, status
+        old, self._status, self._root = self._status, status, Path(status.root)
         if status != old:
             self._show_overview(status)
         if old is None or _made(old) != _made(status):
             self.context.background.ask(
-                partial(detail_facts.installed, self.module),
+                partial(detail_facts.installed, DataFolder(self._root), self.module),
                 self._show_installed,
                 owner=self,
                 only_latest="installed",
@@ -99,12 +103,16 @@ class Details(Sheet):
             text = Text(problem)
             build.set_tone(text, "danger" if status.state == "broken" else "warning")
             place.addWidget(text)
+        may = self._rights()
+        if may.refusal:
+            place.addWidget(Text(may.refusal, "muted"))
         manifest = status.manifest or {}
         add_facts(
             place,
             {
                 "State": words.STATES[status.state][0],
                 "Version": status.installed_version or status.version,
+                "Belongs to": f"All accounts, in {status.root}" if may.shared else "",
                 "Computes on": facts.device(status) if status.device else "",
                 "Why": str(manifest.get("backend_why") or ""),
                 "Disk": facts.disk(status.disk),
@@ -130,13 +138,20 @@ class Details(Sheet):
         else:
             self._add_nothing(place, "Nothing is installed yet.")
         place = self._emptied(VERSIONS)
+        may = self._rights()
+        if may.refusal and found.versions:
+            place.addWidget(Text(may.refusal, "muted"))
         for version in found.versions:
-            row = VersionRow(self.context, version)
+            row = VersionRow(self.context, version, may)
             row.asked.connect(self._do)
             place.addWidget(row)
         if not found.versions:
             self._add_nothing(place, "Nothing is installed yet.")
         place.addStretch(1)
+
+    def _rights(self) -> Rights:
+        status = self._status
+        return rights.of(self.context.store.snapshot, status) if status else rights.ALL
 
     def _do(self, step: Step, number: int) -> None:
         self.context.shell.show_page("modules", module=self.module, step=step.key, to=number)
@@ -150,7 +165,7 @@ class Details(Sheet):
             self._show_log("\n".join(task.log[-_LINES:]))
         elif tab in (WORKERS, LOG) and self.isVisible():
             self.context.background.ask(
-                partial(detail_facts.running, self.module),
+                partial(detail_facts.running, DataFolder(self._root), self.module),
                 self._show_running,
                 owner=self,
                 only_latest="running",
@@ -230,4 +245,5 @@ class Details(Sheet):
 
 def _made(status: ModuleStatus) -> tuple[Any, ...]:
     finished = (status.manifest or {}).get("finished")
-    return status.generation, status.generations, status.pins, finished
+    place = status.root, status.may_change
+    return place, status.generation, status.generations, status.pins, finished

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.background import Work
-from app.pages.modules import offline, sharing, sharing_work, steps, work
+from app.pages.modules import offline, rights, sharing, sharing_work, steps, work
 from app.pages.modules.details import LOG, Details
 from app.pages.modules.outcomes import outcome
 from app.pages.modules.own import AddSheet, NewSheet
@@ -28,7 +28,8 @@ class Doing:
 
     def __init__(self, page: ModulesPage, status: ModuleStatus) -> None:
         self._page, self._context = page, page.context
-        self._status, self._name = status, status.name
+        self._status, self._name, self._root = status, status.name, Path(status.root)
+        self._may = rights.of(self._context.store.snapshot, status)
 
     def begin(self, step: Step, to: int | None = None) -> None:
         """Ask, or begin at once.
@@ -39,9 +40,12 @@ class Doing:
             The generation to roll back to; by default the one before.
         """
         page, context, status = self._page, self._context, self._status
+        if self._may.refuses(step.key):
+            self._refuse()
+            return
         match step.key:
-            case "install":
-                install = InstallSheet(context, status)
+            case "install" | "install_alone":
+                install = InstallSheet(context, status, alone=step is steps.INSTALL_ALONE)
                 install.confirmed.connect(partial(self._install, step))
                 page.open(install)
             case "update":
@@ -59,7 +63,7 @@ class Doing:
             case "node":
                 context.shell.show_page("nodes", module=self._name)
             case "rollback":
-                self._start(step, work.rollback(self._name, to))
+                self._start(step, work.rollback(self._name, self._root, to))
             case "export" | "methods" | "pin" | "unpin" | "compare":
                 sharing.begin(page, status, step, to)
             case "offline":
@@ -67,17 +71,28 @@ class Doing:
             case _:
                 self._begin_at_once(step)
 
+    def _refuse(self) -> None:
+        """Say why not, where another page asks for what this account may not do."""
+        alone = steps.INSTALL_ALONE if self._may.can_have_own else None
+        self._context.shell.tell(
+            self._may.refusal,
+            tone="warning",
+            action=alone.title if alone else "",
+            run=partial(self._page.do, self._name, alone) if alone else None,
+        )
+        self._page.choose(self._name)
+
     def _begin_at_once(self, step: Step) -> None:
-        name = self._name
+        name, root = self._name, self._root
         match step.key:
             case "verify":
-                self._start(step, work.verify(name))
+                self._start(step, work.verify(name, root))
             case "repair":
-                self._start(step, work.repair(name))
+                self._start(step, work.repair(name, root))
             case "selftest":
-                self._start(step, work.selftest(name))
+                self._start(step, work.selftest(name, root))
             case "lock":
-                self._start(step, work.lock_module(name))
+                self._start(step, work.lock_module(name, root))
             case "keep":
                 self._keep()
             case "log":
@@ -90,7 +105,7 @@ class Doing:
     def _keep(self) -> None:
         store = self._context.store
         self._context.background.ask(
-            partial(work.keep, self._name),
+            partial(work.keep, self._name, self._root),
             lambda _: store.refresh(),
             self._context.shell.tell_error,
             owner=self._page,
@@ -102,21 +117,22 @@ class Doing:
             self._page.side.show_tab(LOG)
 
     def _show_folder(self, inside: str) -> None:
-        if snapshot := self._context.store.snapshot:
-            self._page.open_folder(snapshot.root / inside)
+        self._page.open_folder(self._root / inside)
 
     # ---- long work ------------------------------------------------------------------------------
 
-    def _install(self, step: Step, backend: str, weights: bool) -> None:
-        self._start(step, work.install(self._name, backend=backend, weights=weights))
+    def _install(self, step: Step, root: Path, backend: str, weights: bool) -> None:
+        self._start(step, work.install(self._name, root, backend=backend, weights=weights))
 
     def _update(self, step: Step) -> None:
-        self._start(step, work.update(self._name))
+        self._start(step, work.update(self._name, self._root))
 
     def _remove(self, step: Step, when_free: bool, weights: bool) -> None:
         # The sheet has shown the pinned versions, and the user has agreed.
         force = bool(self._status.pins)
-        found = work.remove(self._name, when_free=when_free, weights=weights, force=force)
+        found = work.remove(
+            self._name, self._root, when_free=when_free, weights=weights, force=force
+        )
         self._start(step, found)
 
     def _start(self, step: Step, found: Work[Any]) -> None:
@@ -124,7 +140,8 @@ class Doing:
         background, shell = self._context.background, self._context.shell
         for old in [task for task in background.tasks if task.module == self._name]:
             background.forget(old)  # where it is over
-        task = background.start(f"{step.title} {self._status.title}", found, module=self._name)
+        what = steps.INSTALL.title if step is steps.INSTALL_ALONE else step.title
+        task = background.start(f"{what} {self._status.title}", found, module=self._name)
         task.succeeded.connect(partial(self._tell, step))
         task.failed.connect(partial(self._failed, step))
         task.noticed.connect(partial(shell.tell, tone="warning"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app import words
 from envmanager.data.users import User, user_text
 
 if TYPE_CHECKING:
+    from app.pages.modules.rights import Rights
     from app.store import Snapshot
     from envmanager.environments.inventory import ModuleStatus
 
@@ -105,7 +107,16 @@ def tested(status: ModuleStatus) -> str:
     return str((status.manifest or {}).get("selftest") or "")
 
 
-def is_own(snapshot: Snapshot | None, name: str) -> bool:
-    """Tell whether a module is one of the user's own."""
-    declared = snapshot.declarations.get(name) if snapshot else None
-    return bool(snapshot and declared and declared.folder.parent == snapshot.root / "modules")
+def due(status: ModuleStatus, may: Rights) -> str:
+    """Return what is told of a change that is due and that this account may not make."""
+    if not may.refusal or status.busy or status.state in ("ready", "weights_missing"):
+        return ""
+    if status.state == "update_available" and may.shared:
+        return "It works as it is. Only an administrator can update it: all accounts share it."
+    return may.refusal
+
+
+def is_own(snapshot: Snapshot | None, status: ModuleStatus) -> bool:
+    """Tell whether a module is one that was added here, and not one that comes with the app."""
+    declared = snapshot.declarations.get(status.name) if snapshot else None
+    return bool(declared and declared.folder.parent == Path(status.root) / "modules")

@@ -32,6 +32,7 @@ class MethodsSheet(Sheet):
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Methods text of {status.title}")
         self.record: Record | None = None
+        self._root = Path(status.root)
         self.function = QComboBox()
         self.preset = QComboBox()
         self._choices = Choices({}, {})
@@ -39,7 +40,10 @@ class MethodsSheet(Sheet):
         self._asked = CancelToken()
         self.add_text("Looking at what is installed ...", "muted")
         context.background.ask(
-            partial(sharing_work.choices, self.module), self._take, self.show_error, owner=self
+            partial(sharing_work.choices, self.module, self._root),
+            self._take,
+            self.show_error,
+            owner=self,
         )
 
     def end(self) -> None:
@@ -57,7 +61,7 @@ class MethodsSheet(Sheet):
         self._add_choices()
         self.add_text("Hashing what computes ...", "muted")
         self.context.background.ask(
-            partial(sharing_work.freeze, self.module, function, preset, self._asked),
+            partial(sharing_work.freeze, self.module, self._root, function, preset, self._asked),
             self._show,
             self.show_error,
             owner=self,

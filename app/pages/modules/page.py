@@ -11,19 +11,16 @@ from PySide6.QtWidgets import (
     QAbstractButton,
     QApplication,
     QFileDialog,
-    QHBoxLayout,
-    QLabel,
     QLineEdit,
     QMenu,
     QSplitter,
     QToolButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from app.background import ENGINE
 from app.context import Context
-from app.pages.modules import facts
+from app.pages.modules import facts, hints, rights
 from app.pages.modules.card import ModuleCard
 from app.pages.page import Page
 from app.store import Snapshot
@@ -38,10 +35,6 @@ if TYPE_CHECKING:
 
 _SEARCH_PX = 240
 _CARDS_PX, _SIDE_PX = 600, 430
-_HINT = (
-    "Each module is a tool with an environment of its own, so that none can break another or "
-    "NIS-Elements. Install one, try it on an image, then take its node to NIS-Elements."
-)
 
 
 class ModulesPage(Page):
@@ -58,7 +51,8 @@ class ModulesPage(Page):
         self.side: Sheet | None = None
         self.search = QLineEdit()
         self.more = build.tool("Modules of your own", tip="Add or make a module of your own")
-        self._hint = self._hint_panel()
+        self._hint = hints.Hint(context, "First steps", hints.FIRST_STEPS)
+        self.shared_hint = hints.SharedHint(context)
         self._empty = build.label("No module matches.", "muted")
         self._reading = build.label("Looking at what is installed ...", "muted")
         self._fill_head()
@@ -85,25 +79,15 @@ class ModulesPage(Page):
         self.head.addWidget(self.search)
         self.head.addWidget(self.more)
 
-    def _hint_panel(self) -> QWidget:
-        panel = build.frame("panel", "First steps")
-        picture = QLabel()
-        self.context.set_picture(picture, "info", "accent")
-        layout = QHBoxLayout(panel)
-        layout.setContentsMargins(2 * SPACE, SPACE + 4, 2 * SPACE, SPACE + 4)
-        layout.setSpacing(SPACE + 4)
-        layout.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(build.label(_HINT, wrap=True, selectable=True), 1)
-        panel.hide()
-        return panel
-
     def _lay_out(self) -> None:
         self._list = QVBoxLayout()
         self._list.setContentsMargins(0, 0, SPACE, 0)
         self._list.setSpacing(SPACE + 4)
         self._list.setAlignment(Qt.AlignmentFlag.AlignTop)
-        for widget in (self._hint, self._reading, self._empty):
+        above = (self._hint, self.shared_hint, self._reading, self._empty)
+        for widget in above:
             self._list.addWidget(widget)
+        self._above = len(above)
         self._empty.hide()
         self._splitter = QSplitter(Qt.Orientation.Horizontal)
         self._splitter.setChildrenCollapsible(False)
@@ -136,27 +120,25 @@ class ModulesPage(Page):
         for status in snapshot.modules:
             declared = snapshot.declarations.get(status.name)
             summary = declared.summary if declared else ""
-            own = facts.is_own(snapshot, status.name)
-            if status.name in self.cards:
-                self._update_card(self.cards[status.name], status, summary, own)
+            own, may = facts.is_own(snapshot, status), rights.of(snapshot, status)
+            if card := self.cards.get(status.name):
+                if (card.status, card.summary, card.own, card.may) != (status, summary, own, may):
+                    card.show_status(status, summary, own, may)
             else:
-                self._add_card(ModuleCard(status, summary, own, self.context))
+                self._add_card(ModuleCard(status, summary, own, may, self.context))
+        self.shared_hint.show_snapshot(snapshot)
         self._hint.setVisible(all(status.generation is None for status in snapshot.modules))
         self._follow_tasks()
         self._filter(self.search.text())
         if self.side and (chosen := snapshot.module(self.side.module)):
             self.side.show_status(chosen)
 
-    def _update_card(self, card: ModuleCard, status: ModuleStatus, summary: str, own: bool) -> None:
-        if (card.status, card.summary, card.own) != (status, summary, own):
-            card.show_status(status, summary, own)
-
     def _add_card(self, card: ModuleCard) -> None:
         card.asked.connect(self.do)
         card.chosen.connect(self.choose)
         self.cards[card.status.name] = card
         names = sorted(self.cards)
-        self._list.insertWidget(3 + names.index(card.status.name), card)
+        self._list.insertWidget(self._above + names.index(card.status.name), card)
 
     def _filter(self, text: str) -> None:
         words = text.lower().split()
@@ -179,7 +161,7 @@ class ModulesPage(Page):
 
     def _redraw(self) -> None:
         for card in self.cards.values():
-            card.show_status(card.status, card.summary, card.own)
+            card.show_status(card.status, card.summary, card.own, card.may)
 
     # ---- what is beside the cards ---------------------------------------------------------------
 

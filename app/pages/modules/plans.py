@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QHBoxLayout
@@ -21,20 +24,35 @@ from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken
 
 _DRIVER_TOO_OLD = "driver_too_old"
+_FOR_ALL, _FOR_ME = "All accounts of this computer", "Me alone"
+_ALONE = (
+    "You get one of your own, which you can update and change. Your nodes and this app use it from "
+    "then on; all others go on with the shared one. Remove yours to go back to that."
+)
+_ALL_LOSE_IT = "All accounts of this computer share it, and lose it."
 
 
 class InstallSheet(Sheet):
-    """What an install would fetch and take; `confirmed` gives the backend, and whether weights."""
+    """What an install would fetch and take.
 
-    confirmed = Signal(str, bool)
+    `confirmed` gives the data folder, the backend, and whether weights come too. `alone` installs
+    for this account beside what all accounts share.
+    """
 
-    def __init__(self, context: Context, status: ModuleStatus) -> None:
-        super().__init__(context, status.name, f"Install {status.title}")
+    confirmed = Signal(object, str, bool)
+
+    def __init__(self, context: Context, status: ModuleStatus, *, alone: bool = False) -> None:
+        title = f"Install {status.title}" + (" for me alone" if alone else "")
+        super().__init__(context, status.name, title)
+        self._alone = alone
+        self._roots = _roots(context, status, alone=alone)
+        self._root = next(iter(self._roots))
         self._backend = ""
         self._backends: list[str] = []
         self._asked = CancelToken()
         self._missing = [found for found in status.weights if found.default and not found.present]
         self.weights: QCheckBox | None = None
+        self.place: QComboBox | None = None
         self.backend: QComboBox | None = None
         self._ask()
 
@@ -44,13 +62,12 @@ class InstallSheet(Sheet):
 
     def _ask(self) -> None:
         self.clear()
-        if self._backends:
-            self._add_backends()
+        self._add_choices()
         self.add_text("Looking up what is needed ...", "muted")
         self.add_button("Cancel", self.closed.emit)
         self._asked = CancelToken()
         self.context.background.ask(
-            partial(work.plan_install, self.module, self._backend, self._asked),
+            partial(work.plan_install, self.module, self._root, self._backend, self._asked),
             self._show,
             self.show_error,
             owner=self,
@@ -60,8 +77,8 @@ class InstallSheet(Sheet):
     def _show(self, plan: InstallPlan) -> None:
         self.clear()
         self._backends = plan.backends
+        self._add_choices()
         if plan.backends:
-            self._add_backends()
             self.add_text(plan.why, "muted")
         python = "fetched too" if plan.python_missing else "is here"
         version = plan.python if plan.python_missing else ""
@@ -96,24 +113,35 @@ class InstallSheet(Sheet):
         super().show_error(error)
         if error.code == _DRIVER_TOO_OLD and not self._backends:
             self._backends = ["cpu"]
-        if self._backends:
-            self._add_backends()
+        self._add_choices()
         self.add_button("Try again", self._ask, role="primary")
 
-    def _add_backends(self) -> None:
+    # ---- for whom, and where it computes --------------------------------------------------------
+
+    def _add_choices(self) -> None:
+        if self._alone:
+            self.add_text(_ALONE, "muted")
+        if len(self._roots) > 1:
+            self.place = self._choice("Install for", self._roots, self._root)
+            self.place.activated.connect(self._change_place)
+        if self._backends:
+            titles = {key: backend_title(key) for key in ("", *self._backends)}
+            self.backend = self._choice("Computes on", titles, self._backend)
+            self.backend.activated.connect(self._change_backend)
+
+    def _choice(self, name: str, titles: Mapping[Any, str], chosen: Any) -> QComboBox:
         line = QHBoxLayout()
         line.setSpacing(SPACE)
-        line.addWidget(build.label("Computes on", "muted"))
+        line.addWidget(build.label(name, "muted"))
         choice = QComboBox()
-        choice.setAccessibleName("Computes on")
-        for key in ("", *self._backends):
-            choice.addItem(backend_title(key), key)
-        choice.setCurrentIndex(["", *self._backends].index(self._backend))
-        choice.activated.connect(self._change_backend)
+        choice.setAccessibleName(name)
+        for key, title in titles.items():
+            choice.addItem(title, key)
+        choice.setCurrentIndex(list(titles).index(chosen))
         line.addWidget(choice)
         line.addStretch(1)
         self.content.addLayout(line)
-        self.backend = choice
+        return choice
 
     def _add_weights(self) -> None:
         size = sum(found.size for found in self._missing)
@@ -125,13 +153,30 @@ class InstallSheet(Sheet):
             licence = f". Licence: {found.license}" if found.license else ""
             self.add_text(f"{found.title}{licence}", "muted")
 
+    def _change_place(self, row: int) -> None:
+        self._root = list(self._roots)[row]
+        self._ask()
+
     def _change_backend(self, _row: int) -> None:
         assert self.backend
         self._backend = str(self.backend.currentData())
         self._ask()
 
     def _confirm(self) -> None:
-        self.confirmed.emit(self._backend, bool(self.weights and self.weights.isChecked()))
+        weights = bool(self.weights and self.weights.isChecked())
+        self.confirmed.emit(self._root, self._backend, weights)
+
+
+def _roots(context: Context, status: ModuleStatus, *, alone: bool) -> dict[Path, str]:
+    """Return where a module can be installed, in words; the first one is what is usual."""
+    snapshot = context.store.snapshot
+    if alone and snapshot:
+        return {snapshot.root: _FOR_ME}
+    for_all = snapshot.for_all if snapshot else None
+    if snapshot and for_all and for_all != snapshot.root and status.generation is None:
+        both = {for_all: _FOR_ALL, snapshot.root: _FOR_ME}
+        return both if snapshot.shared else dict(reversed(both.items()))
+    return {Path(status.root): _FOR_ALL if status.shared else _FOR_ME}
 
 
 class UpdateSheet(Sheet):
@@ -141,6 +186,7 @@ class UpdateSheet(Sheet):
 
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Update {status.title}")
+        self._root = Path(status.root)
         self._asked = CancelToken()
         self._ask()
 
@@ -152,7 +198,7 @@ class UpdateSheet(Sheet):
         self.clear()
         self.add_text("Looking up what would change ...", "muted")
         self.context.background.ask(
-            partial(work.plan_update, self.module, self._asked),
+            partial(work.plan_update, self.module, self._root, self._asked),
             self._show,
             self.show_error,
             owner=self,
@@ -218,6 +264,8 @@ class RemoveSheet(Sheet):
         made = table(("What", "Size", ""), rows, all_rows=True)
         made.setAccessibleName("What is removed")
         self.content.addWidget(made)
+        if status.shared:
+            self.add_text(_ALL_LOSE_IT, tone="warning")
         if shared:
             text = "Other modules or the cache of downloads use the shared files too."
             self.add_text(text, "muted")

@@ -35,9 +35,8 @@ class ExportSheet(Sheet):
         self.author = QLineEdit()
         self.weights: dict[str, QCheckBox] = {}
         self.add_text("Looking at its files ...", "muted")
-        context.background.ask(
-            partial(sharing_work.plan_export, self.module), self._show, self.show_error, owner=self
-        )
+        plan = partial(sharing_work.plan_export, self.module, Path(status.root))
+        context.background.ask(plan, self._show, self.show_error, owner=self)
 
     def _show(self, plan: Export) -> None:
         self.clear()

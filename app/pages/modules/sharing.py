@@ -44,10 +44,11 @@ def begin(page: ModulesPage, status: ModuleStatus, step: Step, generation: int |
             _open_beside_versions(page, status.name, compare)
         case "pin":
             sheet = PinSheet(page.context, status, number)
-            sheet.confirmed.connect(partial(_pin, page, status.name, number))
+            sheet.confirmed.connect(partial(_pin, page, status, number))
             _open_beside_versions(page, status.name, sheet)
         case "unpin":
-            _ask(page, status.name, partial(sharing_work.unpin, status.name, number), "no longer ")
+            unpin = partial(sharing_work.unpin, status.name, Path(status.root), number)
+            _ask(page, status.name, unpin, "no longer ")
 
 
 def _open_beside_versions(page: ModulesPage, name: str, sheet: Sheet) -> None:
@@ -56,8 +57,9 @@ def _open_beside_versions(page: ModulesPage, name: str, sheet: Sheet) -> None:
     sheet.closed.connect(partial(_show_versions, page, name))
 
 
-def _pin(page: ModulesPage, name: str, number: int, note: str) -> None:
-    _ask(page, name, partial(sharing_work.pin, name, number, note), "")
+def _pin(page: ModulesPage, status: ModuleStatus, number: int, note: str) -> None:
+    pin = partial(sharing_work.pin, status.name, Path(status.root), number, note)
+    _ask(page, status.name, pin, "")
 
 
 def _ask(page: ModulesPage, name: str, question: Callable[[], Pin], word: str) -> None:
@@ -84,7 +86,7 @@ def _export(
     shell = page.context.shell
     task = page.context.background.start(
         f"Export {status.title}",
-        sharing_work.export(status.name, path, author, weights),
+        sharing_work.export(status.name, Path(status.root), path, author, weights),
         module=status.name,
     )
 

@@ -1,4 +1,7 @@
-"""What the sheets about handing on and comparing ask of the engine."""
+"""What the sheets about handing on and comparing ask of the engine.
+
+`root` is the data folder of the module: the account's own, or the one of all accounts.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from app.background import Work
 from app.pages.modules import work
 from envmanager import presets
 from envmanager.data import settings
-from envmanager.data.paths import data_folder
+from envmanager.data.paths import DataFolder, data_folder
 from envmanager.environments import comparing, inventory, pins
 from envmanager.environments.comparing import Comparison
 from envmanager.environments.generations import Pin
@@ -34,15 +37,16 @@ class Export:
     files: tuple[str, ...]
 
 
-def plan_export(name: str) -> Export:
+def plan_export(name: str, root: Path) -> Export:
     """Return what an export would write."""
-    data = data_folder()
-    module = catalog.find(name, data)
-    author = settings.author(data.settings)
+    module = catalog.find(name, DataFolder(root))
+    author = settings.author(data_folder().settings)
     return Export(packing.default_name(module), author, tuple(packing.contents(module.folder)))
 
 
-def export(name: str, target: Path, author: str, weights: Sequence[str]) -> Work[Exported]:
+def export(
+    name: str, root: Path, target: Path, author: str, weights: Sequence[str]
+) -> Work[Exported]:
     """Write a module as one file, and remember the author."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> Exported:
@@ -55,10 +59,10 @@ def export(name: str, target: Path, author: str, weights: Sequence[str]) -> Work
             report=report,
             cancel=cancel,
         )
-        packing.remember(found.data, done.manifest.author)
+        packing.remember(data_folder(), done.manifest.author)
         return done
 
-    return work.logged(run)
+    return work.logged(run, root)
 
 
 def look(path: Path, cancel: CancelToken) -> Contents:
@@ -87,19 +91,19 @@ def add_file(path: Path, checksum: str, *, replace: bool) -> Work[Added]:
 # ---- versions -----------------------------------------------------------------------------------
 
 
-def pin(name: str, generation: int, note: str) -> Pin:
+def pin(name: str, root: Path, generation: int, note: str) -> Pin:
     """Keep a generation for good."""
-    return pins.pin(data_folder(), name, generation, note)
+    return pins.pin(DataFolder(root), name, generation, note)
 
 
-def unpin(name: str, generation: int) -> Pin:
+def unpin(name: str, root: Path, generation: int) -> Pin:
     """Let a generation be cleaned up again."""
-    return pins.unpin(data_folder(), name, generation)
+    return pins.unpin(DataFolder(root), name, generation)
 
 
-def compare(name: str, old: int) -> Comparison:
+def compare(name: str, root: Path, old: int) -> Comparison:
     """Compare a generation with the published one."""
-    return comparing.compare(data_folder(), name, old)
+    return comparing.compare(DataFolder(root), name, old)
 
 
 # ---- methods ------------------------------------------------------------------------------------
@@ -113,18 +117,18 @@ class Choices:
     presets: dict[str, list[str]]
 
 
-def choices(name: str) -> Choices:
+def choices(name: str, root: Path) -> Choices:
     """Return what a methods text can be made of."""
-    data = data_folder()
-    entry, _ = inventory.installed(data, name)
+    entry, _ = inventory.installed(DataFolder(root), name)
     titles = {key: str(spec.get("title", key)) for key, spec in entry.functions.items()}
-    return Choices(titles, {key: presets.names(data, name, key) for key in titles})
+    return Choices(titles, {key: presets.names(data_folder(), name, key) for key in titles})
 
 
-def freeze(name: str, function: str, preset: str, cancel: CancelToken) -> Record:
+def freeze(name: str, root: Path, function: str, preset: str, cancel: CancelToken) -> Record:
     """Return the record of a function with a preset, or with its defaults."""
-    data = data_folder()
     values: dict[str, Any] = {}
     if preset:
-        values = presets.load(data, name, preset, function).parameters
-    return freezing.freeze(data, name, function=function, parameters=values, cancel=cancel)
+        values = presets.load(data_folder(), name, preset, function).parameters
+    return freezing.freeze(
+        DataFolder(root), name, function=function, parameters=values, cancel=cancel
+    )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.pages.modules import rights
+from app.pages.modules.rights import Rights
+
 if TYPE_CHECKING:
     from envmanager.environments.inventory import ModuleStatus
 
@@ -20,6 +23,9 @@ class Step:
 
 
 INSTALL = Step("install", "Install", "download", "Make the environment and test it")
+INSTALL_ALONE = Step(
+    "install_alone", "Install for me alone", "download", "One of your own, which you can change"
+)
 UPDATE = Step("update", "Update", "update", "Publish a newer version; the present one is kept")
 VERIFY = Step("verify", "Verify", "verify", "Check every file, the imports and the tests")
 REPAIR = Step("repair", "Repair", "repair", "Build anew what is damaged")
@@ -43,7 +49,7 @@ UNPIN = Step("unpin", "Unpin", "lock", "Let this version be cleaned up again")
 COMPARE = Step("compare", "Compare ...", "search", "What differs from the version in use")
 
 _ALL = (
-    *(INSTALL, UPDATE, VERIFY, REPAIR, ROLLBACK, SELFTEST, WEIGHTS, TRY, NODE),
+    *(INSTALL, INSTALL_ALONE, UPDATE, VERIFY, REPAIR, ROLLBACK, SELFTEST, WEIGHTS, TRY, NODE),
     *(FOLDER, LOG, REMOVE, KEEP, SOURCE, LOCK, EXPORT, OFFLINE),
     *(METHODS, PIN, UNPIN, COMPARE),
 )
@@ -69,16 +75,21 @@ def by_key(key: str) -> Step:
     return next(step for step in _ALL if step.key == key)
 
 
-def next_step(status: ModuleStatus) -> Step | None:
-    """Return the right next step; None while somebody changes the module."""
+def next_step(status: ModuleStatus, may: Rights = rights.ALL) -> Step | None:
+    """Return the right next step that this account may take; None while the module changes."""
     if status.busy:
         return None
+    step = _NEXT.get(status.state)
     if status.state == "broken" and not _can_be_repaired(status):
-        return INSTALL
-    return _NEXT.get(status.state)
+        step = INSTALL
+    if step is None or not may.refuses(step.key):
+        return step
+    if step is UPDATE:
+        return TRY  # what is there works
+    return INSTALL_ALONE if may.can_have_own else None
 
 
-def menu(status: ModuleStatus, *, own: bool) -> list[list[Step]]:
+def menu(status: ModuleStatus, may: Rights = rights.ALL, *, own: bool) -> list[list[Step]]:
     """Return the other things to do, in groups, as a menu shows them; `own`: the user's module."""
     weights = [WEIGHTS] if status.weights else []
     source = [SOURCE, LOCK, EXPORT, OFFLINE] if own else [OFFLINE]
@@ -91,7 +102,9 @@ def menu(status: ModuleStatus, *, own: bool) -> list[list[Step]]:
         if len(status.generations) > 1:
             care.insert(3, ROLLBACK)
         groups = [[TRY, NODE, METHODS, *weights], care, source, [FOLDER, LOG], [REMOVE]]
-    first = next_step(status)
+    if may.can_have_own:
+        groups.insert(1, [INSTALL_ALONE])
+    first = next_step(status, may)
     rest = [[step for step in group if step != first] for group in groups]
     return [group for group in rest if group]
 

@@ -8,6 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout
 from app.context import Context
 from app.pages.modules import steps
 from app.pages.modules.detail_facts import Version
+from app.pages.modules.rights import Rights
 from app.pages.modules.steps import Step
 from app.theme import SPACE
 from app.widgets import build
@@ -21,9 +22,9 @@ class VersionRow(QFrame):
 
     asked = Signal(object, int)  # a Step, the generation
 
-    def __init__(self, context: Context, version: Version) -> None:
+    def __init__(self, context: Context, version: Version, may: Rights) -> None:
         super().__init__()
-        self._version = version
+        self._version, self._may = version, may
         self.setObjectName("panel")
         self.setAccessibleName(version.title)
         layout = QVBoxLayout(self)
@@ -58,7 +59,9 @@ class VersionRow(QFrame):
 
     def _add(self, line: QHBoxLayout, text: str, step: Step, tip: str = "") -> None:
         button = build.button(text, lambda: self.asked.emit(step, self._version.number))
-        button.setToolTip(tip or step.help)
+        refused = self._may.refuses(step.key)
+        button.setToolTip(self._may.refusal if refused else tip or step.help)
+        button.setEnabled(not refused)
         button.setAccessibleName(f"{text}: {self._version.title}")
         line.addWidget(button)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QLineEdit
@@ -48,7 +49,7 @@ class CompareSheet(Sheet):
         super().__init__(context, status.name, f"Versions of {status.title}")
         self.add_text("Comparing ...", "muted")
         context.background.ask(
-            partial(sharing_work.compare, self.module, generation),
+            partial(sharing_work.compare, self.module, Path(status.root), generation),
             self._show,
             self.show_error,
             owner=self,

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QLineEdit, QVBoxLayout
 from app import words
 from app.background import Task
 from app.context import Context
-from app.pages.modules import work
+from app.pages.modules import rights, work
 from app.pages.modules.sheet import Sheet, clear
 from app.pages.modules.weights_row import WeightsRow
 from app.theme import SPACE
@@ -23,6 +23,7 @@ from envmanager.modules.declared_weights import Collection
 from envmanager.weights.store import SetState
 
 _FOLDER = "weights/folder"
+_NOT_YOURS = "Only an administrator can remove what all accounts share."
 
 
 class WeightsSheet(Sheet):
@@ -31,6 +32,7 @@ class WeightsSheet(Sheet):
     def __init__(self, context: Context, status: ModuleStatus) -> None:
         super().__init__(context, status.name, f"Weights of {status.title}")
         self._title = status.title
+        self._status = status
         self._source: Path | None = None
         self._sets: list[SetState] = []
         self._rows: QVBoxLayout | None = None
@@ -54,6 +56,7 @@ class WeightsSheet(Sheet):
 
     def show_status(self, status: ModuleStatus) -> None:
         """Show other weights; a form that is being filled in stays."""
+        self._status = status
         if status.weights != self._sets and self._rows:
             self._show(status.weights)
 
@@ -62,7 +65,7 @@ class WeightsSheet(Sheet):
         clear(self._rows)
         self._sets, self.rows = sets, {}
         for found in sets:
-            row = WeightsRow(found, self.context)
+            row = WeightsRow(found, self.context, self._refusal(found))
             row.wanted.connect(self._get)
             row.unwanted.connect(self._remove)
             self.rows[found.name] = row
@@ -70,6 +73,8 @@ class WeightsSheet(Sheet):
         if not sets:
             text = "Nothing is downloaded or imported yet."
             self._rows.addWidget(build.label(text, "muted", wrap=True))
+        if told := self._whose(sets):
+            self._rows.addWidget(build.label(told, "muted", wrap=True))
         self._follow()
 
     def _follow(self) -> None:
@@ -94,6 +99,32 @@ class WeightsSheet(Sheet):
         line.addWidget(build.button("Download", self._get_by_id))
         self.content.addLayout(line)
 
+    # ---- whose they are -------------------------------------------------------------------------
+
+    def _root(self) -> Path:
+        """Return the data folder that gets what is downloaded or imported."""
+        snapshot = self.context.store.snapshot
+        return rights.weights_root(snapshot, self._status) if snapshot else Path(self._status.root)
+
+    def _root_of(self, found: SetState) -> Path:
+        """Return the data folder that holds a set."""
+        snapshot = self.context.store.snapshot
+        if snapshot and found.shared and snapshot.shared:
+            return snapshot.shared.root
+        return snapshot.root if snapshot else self._root()
+
+    def _refusal(self, found: SetState) -> str:
+        snapshot = self.context.store.snapshot
+        place = snapshot.access(self._root_of(found)) if snapshot else None
+        return "" if place is None or place.may_change else _NOT_YOURS
+
+    def _whose(self, sets: list[SetState]) -> str:
+        if self._status.shared and self._status.may_change:
+            return "What you add or remove here counts for all accounts of this computer."
+        if self._status.shared or any(found.shared for found in sets):
+            return f"What you add is for you alone. {_NOT_YOURS}"
+        return ""
+
     # ---- download and remove --------------------------------------------------------------------
 
     def _get_by_id(self) -> None:
@@ -102,7 +133,9 @@ class WeightsSheet(Sheet):
 
     def _get(self, name: str) -> None:
         task = self.context.background.start(
-            self._download(name), work.get_weights(self.module, [name]), module=self.module
+            self._download(name),
+            work.get_weights(self.module, self._root(), [name]),
+            module=self.module,
         )
         shell = self.context.shell
         task.succeeded.connect(self.context.store.refresh)
@@ -117,7 +150,7 @@ class WeightsSheet(Sheet):
 
     def _remove(self, name: str) -> None:
         self.context.background.ask(
-            partial(work.remove_weights, self.module, name),
+            partial(work.remove_weights, self.module, self._root_of(self.rows[name].found), name),
             self._removed,
             self.context.shell.tell_error,
             owner=self,
@@ -173,7 +206,7 @@ class WeightsSheet(Sheet):
         name, note = self.name.text().strip(), self.note.text().strip()
         task = self.context.background.start(
             f"Import {name} for {self._title}",
-            work.add_weights(self.module, self._source, name, note),
+            work.add_weights(self.module, self._root(), self._source, name, note),
             module=self.module,
         )
         task.succeeded.connect(self._added)

@@ -18,12 +18,15 @@ from envmanager.weights.store import SetState
 
 
 class WeightsRow(QFrame):
-    """A set that may be present; `wanted` and `unwanted` give its name."""
+    """A set that may be present; `wanted` and `unwanted` give its name.
+
+    `refusal` says why this account may not remove it.
+    """
 
     wanted = Signal(str)
     unwanted = Signal(str)
 
-    def __init__(self, found: SetState, context: Context) -> None:
+    def __init__(self, found: SetState, context: Context, refusal: str = "") -> None:
         super().__init__()
         self.setObjectName("panel")
         self.found = found
@@ -36,8 +39,9 @@ class WeightsRow(QFrame):
         self._bar = progress_bar()
         self.get = build.button("Download", self._want)
         self.get.setAccessibleName(f"Download {found.title}")
-        self.remove = build.tool(f"Remove {found.title}", self._drop)
-        context.set_icon(self.remove, "remove", "muted")
+        self.remove = build.tool(f"Remove {found.title}", self._drop, tip=refusal)
+        self.remove.setEnabled(not refusal)
+        context.set_icon(self.remove, "lock" if refusal else "remove", "muted")
         self._lay_out()
         self._show()
 
@@ -104,6 +108,8 @@ def _state(found: SetState) -> tuple[str, str]:
     if found.problem:
         return "Damaged", "danger"
     if found.present:
+        if found.shared:
+            return "Shared by all", "success"
         return ("Your own" if found.custom else "Present"), "success"
     return ("Needed", "warning") if found.default else ("Not downloaded", "muted")
 

@@ -1,4 +1,7 @@
-"""What the page's steps do: each is a call of the engine, as the command line makes it."""
+"""What the page's steps do: each is a call of the engine, as the command line makes it.
+
+`root` is the data folder that a step works in: the account's own, or the one of all accounts.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,9 @@ from typing import Any
 
 from app.background import Work
 from envmanager import applog, workers
-from envmanager.data import settings
-from envmanager.data.paths import data_folder
-from envmanager.environments import planning, removal
+from envmanager.data import access, settings
+from envmanager.data.paths import DataFolder, data_folder
+from envmanager.environments import everywhere, planning, removal
 from envmanager.environments.building import Wish
 from envmanager.environments.health import Problem
 from envmanager.environments.lifecycle import Environments, Installed, Repaired, UpdatePlan
@@ -28,31 +31,41 @@ from envmanager.weights.getting import Getter
 from envmanager.weights.store import Store
 
 
-def engine() -> Environments:
-    """Return the engine on the present data folder and settings."""
+def engine(root: Path | None = None) -> Environments:
+    """Return the engine on a data folder; by default on the account's own.
+
+    On the one of all accounts it can only look where this account may not change it.
+    """
     relocation.settle()
-    data = data_folder()
-    return Environments(data, settings.load(data.settings))
+    own = data_folder()
+    if root is None or root == own.root:
+        return everywhere.engine()
+    data = DataFolder(root)
+    if access.access(data).may_change:
+        return everywhere.engine_for_all()
+    return Environments(data, settings.load(own.settings))
 
 
-def logged(work: Callable[[Environments, Report, CancelToken], Any]) -> Work[Any]:
+def logged(
+    work: Callable[[Environments, Report, CancelToken], Any], root: Path | None = None
+) -> Work[Any]:
     """Give a piece of work the engine, and write its news to the log as well."""
 
     def run(report: Report, cancel: CancelToken) -> Any:
-        return work(engine(), applog.also(data_folder(), report), cancel)
+        return work(engine(root), applog.also(data_folder(), report), cancel)
 
     return run
 
 
-def plan_install(name: str, backend: str, cancel: CancelToken) -> InstallPlan:
+def plan_install(name: str, root: Path, backend: str, cancel: CancelToken) -> InstallPlan:
     """Return what an install would fetch and take."""
-    found, wish = engine(), Wish("", backend)
+    found, wish = engine(root), Wish("", backend)
     return planning.install(found.data, found.settings, name, wish=wish, cancel=cancel)
 
 
-def plan_update(name: str, cancel: CancelToken) -> UpdatePlan:
+def plan_update(name: str, root: Path, cancel: CancelToken) -> UpdatePlan:
     """Return what an update would change."""
-    return engine().plan_update(name, cancel=cancel)
+    return engine(root).plan_update(name, cancel=cancel)
 
 
 @dataclass(frozen=True)
@@ -63,51 +76,55 @@ class Ready:
     weights_missing: list[WeightsSet]
 
 
-def install(name: str, *, backend: str = "", weights: bool = False) -> Work[Ready]:
+def install(name: str, root: Path, *, backend: str = "", weights: bool = False) -> Work[Ready]:
     """Install a module, and where asked for download its usual weights."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> Ready:
         done = found.install(name, backend=backend, report=report, cancel=cancel)
         if weights:
-            store = _store(name)
+            store = _store(name, root)
             _get(found, store, store.missing(), report, cancel)
-        return _ready(done)
+        return _ready(done, root)
 
-    return logged(run)
+    return logged(run, root)
 
 
-def update(name: str) -> Work[Ready]:
+def update(name: str, root: Path) -> Work[Ready]:
     """Publish a newer version."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> Ready:
-        return _ready(found.update(name, report=report, cancel=cancel))
+        return _ready(found.update(name, report=report, cancel=cancel), root)
 
-    return logged(run)
+    return logged(run, root)
 
 
-def _ready(done: Installed) -> Ready:
-    store = _store(done.name)
+def _ready(done: Installed, root: Path) -> Ready:
+    store = _store(done.name, root)
     return Ready(done, [store.described(name) for name in store.missing()])
 
 
-def verify(name: str) -> Work[list[Problem]]:
+def verify(name: str, root: Path) -> Work[list[Problem]]:
     """Check every file, the imports and the tests."""
-    return logged(lambda found, report, cancel: found.verify(name, report=report, cancel=cancel))
-
-
-def repair(name: str) -> Work[Repaired]:
-    """Verify, and build anew what is damaged."""
-    return logged(lambda found, report, cancel: found.repair(name, report=report, cancel=cancel))
-
-
-def rollback(name: str, to: int | None = None) -> Work[Installed]:
-    """Publish an older generation again."""
     return logged(
-        lambda found, report, cancel: found.rollback(name, to, report=report, cancel=cancel)
+        lambda found, report, cancel: found.verify(name, report=report, cancel=cancel), root
     )
 
 
-def selftest(name: str) -> Work[str]:
+def repair(name: str, root: Path) -> Work[Repaired]:
+    """Verify, and build anew what is damaged."""
+    return logged(
+        lambda found, report, cancel: found.repair(name, report=report, cancel=cancel), root
+    )
+
+
+def rollback(name: str, root: Path, to: int | None = None) -> Work[Installed]:
+    """Publish an older generation again."""
+    return logged(
+        lambda found, report, cancel: found.rollback(name, to, report=report, cancel=cancel), root
+    )
+
+
+def selftest(name: str, root: Path) -> Work[str]:
     """Run the module's own tests; return what they printed."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> str:
@@ -122,11 +139,11 @@ def selftest(name: str) -> Work[str]:
             )
         return output
 
-    return logged(run)
+    return logged(run, root)
 
 
 def remove(
-    name: str, *, when_free: bool = False, weights: bool = False, force: bool = False
+    name: str, root: Path, *, when_free: bool = False, weights: bool = False, force: bool = False
 ) -> Work[removal.Removal]:
     """Delete the environment, now or once nobody uses it; where asked weights and pins too."""
 
@@ -139,39 +156,41 @@ def remove(
             freed += upkeep.remove_all(found.data, name)
         return removal.Removal(name, freed, [])
 
-    return logged(run)
+    return logged(run, root)
 
 
-def keep(name: str) -> None:
+def keep(name: str, root: Path) -> None:
     """Take back the wish to remove a module once it is free."""
-    removal.keep(data_folder(), name)
+    removal.keep(DataFolder(root), name)
 
 
-def get_weights(name: str, sets: Sequence[str]) -> Work[int]:
+def get_weights(name: str, root: Path, sets: Sequence[str]) -> Work[int]:
     """Download sets of weights; return their number."""
-    return logged(lambda found, report, cancel: _get(found, _store(name), sets, report, cancel))
+    return logged(
+        lambda found, report, cancel: _get(found, _store(name, root), sets, report, cancel), root
+    )
 
 
-def add_weights(name: str, source: Path, as_name: str, note: str) -> Work[str]:
+def add_weights(name: str, root: Path, source: Path, as_name: str, note: str) -> Work[str]:
     """Import a file or folder as a set of weights; return its name."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> str:
         added = importing.add(
-            _store(name), source, as_name, note=note, report=report, cancel=cancel
+            _store(name, root), source, as_name, note=note, report=report, cancel=cancel
         )
         return added.name
 
-    return logged(run)
+    return logged(run, root)
 
 
-def remove_weights(name: str, set_name: str) -> int:
+def remove_weights(name: str, root: Path, set_name: str) -> int:
     """Delete a set of weights; return the bytes that are free again."""
-    return upkeep.remove(_store(name), set_name)
+    return upkeep.remove(_store(name, root), set_name)
 
 
 def stop_workers(name: str) -> workers.Stopped:
     """End this user's workers of a module, after the calls that they run."""
-    return workers.stop(data_folder(), name)
+    return everywhere.stop(name)
 
 
 # ---- the user's own modules ---------------------------------------------------------------------
@@ -201,13 +220,13 @@ def new_module(name: str, title: str) -> Work[Added]:
     return logged(run)
 
 
-def lock_module(name: str) -> Work[Relocked]:
+def lock_module(name: str, root: Path) -> Work[Relocked]:
     """Make the lock of a user's module anew."""
 
     def run(found: Environments, report: Report, cancel: CancelToken) -> Relocked:
         return OwnModules(found.data, found.settings, report, cancel).lock(name)
 
-    return logged(run)
+    return logged(run, root)
 
 
 def _get(
@@ -216,6 +235,6 @@ def _get(
     return len(Getter(store, found.settings, report, cancel).get(list(sets)))
 
 
-def _store(name: str) -> Store:
-    data = data_folder()
+def _store(name: str, root: Path) -> Store:
+    data = DataFolder(root)
     return Store(data, catalog.find(name, data))

@@ -14,6 +14,7 @@ from app.store import Snapshot
 from app.theme import SPACE
 from app.widgets import build
 from app.widgets.form.editors import Choice
+from app.widgets.module_choice import ModuleChoice
 from envmanager import nodes
 from envmanager.machine.windows import Nis
 
@@ -34,52 +35,21 @@ _LABEL_PX = 56
 _NONE_FOUND = "No NIS-Elements was found on this computer. Choose the version that runs the node."
 
 
-class ModuleCard(QFrame):
+class ModuleCard(ModuleChoice):
     """The module and its function."""
-
-    module_chosen = Signal(str)
-    function_chosen = Signal(str)
 
     def __init__(self) -> None:
         super().__init__()
-        self.setObjectName("card")
-        self.module, self.function = Choice("Module"), Choice("Function")
-        self.summary = build.label(style="muted", wrap=True)
         layout, form = _column(self, "What it does")
         form.addRow(_label("Module", self.module), self.module)
         form.addRow(_label("Function", self.function), self.function)
         layout.addWidget(self.summary)
-        self.module.activated.connect(self._choose_module)
-        self.function.activated.connect(self._choose_function)
 
     def show_modules(self, snapshot: Snapshot, chosen: str) -> None:
-        """Show the modules, the installed ones first."""
+        """Show the modules whose declaration can be read; one of them is always chosen."""
         known = [one for one in snapshot.modules if one.name in snapshot.declarations]
-        known.sort(key=lambda status: status.generation is None)
-        self.module.clear()
-        for status in known:
-            note = "" if status.generation is not None else " (not installed)"
-            self.module.addItem(f"{status.title}{note}", status.name)
-        self.module.setCurrentIndex(max(0, self.module.findData(chosen)))
-
-    def show_functions(self, functions: Mapping[str, Any], chosen: str) -> None:
-        """Show the functions of the module."""
-        self.function.clear()
-        for name, spec in functions.items():
-            self.function.addItem(str(spec.get("title", name)), name)
-        self.function.setCurrentIndex(max(0, self.function.findData(chosen)))
-        self.function.setEnabled(len(functions) > 1)
-
-    def show_function(self, spec: Mapping[str, Any]) -> None:
-        """Say what the function is for."""
-        self.summary.setText(str(spec.get("summary", "")))
-        self.summary.setVisible(bool(spec.get("summary")))
-
-    def _choose_module(self, _index: int) -> None:
-        self.module_chosen.emit(str(self.module.currentData()))
-
-    def _choose_function(self, _index: int) -> None:
-        self.function_chosen.emit(str(self.function.currentData()))
+        self.list_modules(known, chosen)
+        self.module.setCurrentIndex(max(0, self.module.currentIndex()))
 
 
 class LooksCard(QFrame):

@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 
 from app.background import ENGINE
 from app.context import Context
-from app.pages.modules import steps
+from app.pages.modules import rights, steps
 from app.pages.modules import work as module_work
 from app.pages.nodes import work
 from app.pages.nodes.check_panel import CheckPanel
@@ -381,11 +381,13 @@ class NodesPage(Page):
 
     def _get_weights(self, name: str) -> None:
         status = self._status()
-        if status is None:
+        snapshot = self.context.store.snapshot
+        if status is None or snapshot is None:
             return
+        root = rights.weights_root(snapshot, status)
         task = self.context.background.start(
             f"Download {name} for {status.title}",
-            module_work.get_weights(status.name, [name]),
+            module_work.get_weights(status.name, root, [name]),
             module=status.name,
         )
         task.failed.connect(self.context.shell.tell_error)

@@ -1,4 +1,4 @@
-"""Where the data folder is, and its move to another disk, with progress and a way to stop it."""
+"""Where the data folder is, its move to another disk, and who shares it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,24 @@ from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout
 from app import words
 from app.background import Task
 from app.context import Context
+from app.pages.settings.share_panel import TITLE, SharePanel
+from app.store import Snapshot
 from app.theme import SPACE
 from app.widgets import build
 from app.widgets.activity import TaskRow
+from app.widgets.text import Text
 from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report
 from envmanager.moving import relocation
 from envmanager.moving.relocation import Moved
 
+_SHARE = "Do several people log on to this computer? Then each module can be there once for all."
+_IS_SHARED = "What all accounts of this computer share is in {}. "
+_YOURS, _NOT_YOURS = "This account may change it.", "Only an administrator may change it."
+
 
 class DataPanel(QFrame):
-    """The place of the data folder; `moved` comes after it is another one."""
+    """The places of the data folders; `moved` comes after the account's is another one."""
 
     moved = Signal()
 
@@ -34,11 +41,25 @@ class DataPanel(QFrame):
         self.root = build.label(selectable=True, wrap=True)
         self.move_button = build.button("Move ...", self._choose, tip="Move it to another folder")
         self.progress: TaskRow | None = None
+        self.sharing = Text(style="muted")
+        self.share_button = build.button(f"{TITLE} ...", self._share)
+        self.share_panel = SharePanel(context)
+        self._lay_out()
+        self.share_panel.closed.connect(self._show_shared)
+        self.share_panel.moved.connect(self._end)
+        context.store.changed.connect(self._show_shared)
+        self._show_shared()
+
+    def _lay_out(self) -> None:
         line = QHBoxLayout()
         line.setSpacing(SPACE)
         line.addWidget(self.root, 1)
         line.addWidget(build.button("Open", self._open, tip="Open it in the file manager"))
         line.addWidget(self.move_button)
+        share = QHBoxLayout()
+        share.setSpacing(SPACE)
+        share.addWidget(self.sharing, 1)
+        share.addWidget(self.share_button)
         text = "Environments, weights and the cache lie here; a large and fast disk suits it."
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(2 * SPACE, SPACE + 4, 2 * SPACE, SPACE + 4)
@@ -46,6 +67,8 @@ class DataPanel(QFrame):
         self._layout.addWidget(build.label("Data folder", "heading"))
         self._layout.addWidget(build.label(text, "muted", wrap=True))
         self._layout.addLayout(line)
+        self._layout.addLayout(share)
+        self._layout.addWidget(self.share_panel)
 
     def show_root(self, root: Path) -> None:
         """Show where it is."""
@@ -61,6 +84,24 @@ class DataPanel(QFrame):
 
     def _open(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(self.root.text()))
+
+    # ---- who shares it --------------------------------------------------------------------------
+
+    def _show_shared(self, _snapshot: Snapshot | None = None) -> None:
+        """Say what all accounts share; where that is nothing, offer to share this."""
+        snapshot = self._context.store.snapshot
+        shared = snapshot.shared if snapshot else None
+        is_open = not self.share_panel.isHidden()
+        text = _SHARE
+        if shared:
+            text = _IS_SHARED.format(shared.root) + (_YOURS if shared.may_change else _NOT_YOURS)
+        self.sharing.set_text(text)
+        self.sharing.setVisible(not is_open or bool(shared))
+        self.share_button.setVisible(snapshot is not None and not is_open and not shared)
+
+    def _share(self) -> None:
+        self.share_panel.look()
+        self._show_shared()
 
     # ---- the move -------------------------------------------------------------------------------
 

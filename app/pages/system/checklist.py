@@ -116,9 +116,10 @@ def next_step(check: Check) -> tuple[str, str]:
 def hint_text(check: Check) -> str:
     """Return a line's hint for people who have its button before them, not a command line."""
     is_command = check.hint.startswith("./run ") and ". " not in check.hint
-    if check.hint.rstrip(".") == _FIX_COMMAND or (is_command and not check.fixable):
+    title, place = next_step(check)
+    if check.hint.rstrip(".") == _FIX_COMMAND or (is_command and place):
         return ""
-    return check.hint.replace(_FIX_COMMAND, "Fix")
+    return check.hint.replace(_FIX_COMMAND, title) if check.fixable else check.hint
 
 
 class Checklist(Panel):

@@ -11,6 +11,7 @@ from envmanager.data import settings
 from envmanager.data.paths import data_folder
 from envmanager.disk import Overview, VendorFolder, Volume
 from envmanager.doctor import Check
+from envmanager.environments import everywhere
 from envmanager.events import CancelToken, Stage
 from envmanager.machine import hardware, windows
 from envmanager.machine.hardware import Hardware
@@ -73,7 +74,7 @@ def clean_cache(*, everything: bool) -> Work[int]:
 
 def live_workers() -> list[Worker]:
     """Return the workers of now, with the memory that they hold."""
-    return workers.measured(workers.live(data_folder()))
+    return workers.measured(everywhere.live())
 
 
 def stop_worker(module: str, *, force: bool) -> Work[Stopped]:
@@ -81,7 +82,7 @@ def stop_worker(module: str, *, force: bool) -> Work[Stopped]:
 
     def run(tell: Tell, cancel: CancelToken) -> Stopped:
         patience_s = _FORCED_S if force else _PATIENCE_S
-        return workers.stop(data_folder(), module, patience_s, force=force)
+        return everywhere.stop(module, patience_s, force=force)
 
     return run
 

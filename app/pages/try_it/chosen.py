@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QObject, Signal
@@ -13,7 +14,7 @@ from app.pages.try_it.parameters_card import ParametersCard
 from app.store import Snapshot
 from app.widgets.module_card import ModuleCard
 from envmanager import trials
-from envmanager.data.paths import data_folder
+from envmanager.data.paths import DataFolder
 from envmanager.environments.inventory import ModuleStatus
 from envmanager.errors import GA3EnvError
 from envmanager.presets import Preset
@@ -82,7 +83,7 @@ class Chosen(QObject):
             return  # asked again with the next snapshot
         self._seen = _version(status)
         self._context.background.ask(
-            lambda: trials.functions(data_folder(), module),
+            lambda: trials.functions(DataFolder(Path(status.root)), module),
             partial(self._take_functions, module, function, parameters),
             self._no_functions,
             owner=self,
@@ -130,4 +131,5 @@ def fitting(parameters: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str,
 
 def _version(status: ModuleStatus) -> tuple[object, ...]:
     """Return what changes where the functions of a module may have changed."""
-    return status.name, status.version, status.installed_version, status.generation
+    version = status.version, status.installed_version, status.generation
+    return status.name, status.root, *version

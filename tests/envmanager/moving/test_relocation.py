@@ -16,7 +16,7 @@ from envmanager.data import settings, writers
 from envmanager.data.paths import NODE_PACKAGE, DataFolder
 from envmanager.errors import GA3EnvError, ModuleInUse
 from envmanager.events import CancelToken, Stage
-from envmanager.moving import relocation, transfer
+from envmanager.moving import relocation, standstill, transfer
 from ga3_nodes import home, locks
 from tests.conftest import end_workers
 from tests.envmanager.moving.support import (
@@ -179,9 +179,10 @@ def test_a_folder_that_will_not_do(echo_at, tmp_path, target, message):
 
 
 def test_without_room_nothing_begins(tmp_path):
-    with pytest.raises(GA3EnvError, match="MB are needed") as caught:
-        relocation._refuse_without_room(tmp_path, 10**18)
-    assert caught.value.code == "disk_full"
+    found = standstill.no_room(tmp_path, 10**18)
+    assert found is not None
+    assert (found.code, "MB are needed" in found.message) == ("disk_full", True)
+    assert standstill.no_room(tmp_path, 1) is None
 
 
 @pytest.mark.windows

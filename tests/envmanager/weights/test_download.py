@@ -155,6 +155,31 @@ def test_a_length_that_lies_is_no_success(file_server, tmp_path):
     assert caught.value.code == "download_size"
 
 
+@pytest.mark.parametrize("length", ["9" * 5000, "\u0663\u0663", "-1", "many"])
+def test_a_length_that_is_no_number_of_bytes_is_as_none(file_server, tmp_path, length):
+    faults = [Fault(headers={"Content-Length": length.encode().decode("latin-1")}, extra=1)] * 9
+    url = file_server.put("w", CONTENT, *faults)
+    assert download(url, tmp_path, sha256=SHA256).run().sha256 == SHA256
+
+
+@pytest.mark.parametrize("after", ["9" * 400, "Mon, 01 Jan 1900 00:00:00 -0000", "soon", "\u00b2"])
+def test_a_server_that_asks_for_an_impossible_wait(file_server, tmp_path, after):
+    busy = Fault(status=503, headers={"Retry-After": after})
+    url = file_server.put("w", CONTENT, *[busy] * 9)
+    with pytest.raises(DownloadFailed, match="answered 503"):
+        download(url, tmp_path).run()
+
+
+def test_the_next_step_is_that_of_what_is_fetched(file_server, tmp_path):
+    with pytest.raises(DownloadFailed) as caught:
+        download(f"{file_server.url}/none", tmp_path, advice="Ask the librarian.").run()
+    assert caught.value.hint == "Ask the librarian."
+    url = file_server.put("w", CONTENT)
+    with pytest.raises(DownloadFailed) as caught:
+        download(url, tmp_path, size=5, advice="Ask the librarian.").run()
+    assert "damaged on its way" in caught.value.hint  # this says more
+
+
 def test_a_body_without_a_length_is_taken_to_its_end(file_server, tmp_path):
     url = file_server.put("w", CONTENT, Fault(drop_after=300_000), chunked=True)
     assert download(url, tmp_path).run().sha256 == SHA256
