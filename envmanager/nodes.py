@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -100,10 +100,7 @@ def script(
         PARAMETERS="".join(f"{line}\n" for line in _parameter_block(spec["parameters"], values)),
         DEFINITIONS="\n".join(_definitions(module, spec, looks)),
         INPUTS=", ".join(f"inp[{index}].data" for index in range(len(spec["inputs"]))),
-        WRITES="\n".join(
-            f'    node.write(out[{index}], "{name}", result["{name}"])'
-            for index, name in enumerate(spec["outputs"])
-        ),
+        OUTPUTS="\n".join(_outputs(spec["outputs"])),
         MAIN=_MAIN[nis],
         **_SIGNATURES[nis],
     )
@@ -204,6 +201,15 @@ def _definitions(module: Module, spec: Mapping[str, Any], looks: Looks) -> Itera
             for column in _columns(module, name, declared):
                 unit = f", {_quoted(column['unit'])}" if column["unit"] else ""
                 yield f"    out[{index}].{_WITH[column['type']]}({_quoted(column['name'])}{unit})"
+
+
+def _outputs(names: Iterable[str]) -> list[str]:
+    """Return the lines that say which result goes into which output of the node."""
+    pairs = [f'"{name}": out[{index}]' for index, name in enumerate(names)]
+    line = f"    outputs = {{{', '.join(pairs)}}}"
+    if len(line) <= _WIDTH:
+        return [line]
+    return ["    outputs = {", *(f"        {pair}," for pair in pairs), "    }"]
 
 
 def _columns(module: Module, name: str, declared: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from ga3_nodes import home, params, waiting, weights
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed
-from ga3_nodes.results import Array, Inputs, Result
+from ga3_nodes.results import Array, Delivery, Inputs, Result
 from ga3_nodes.running import Progress, Running
 from ga3_nodes.waiting import Patience
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ga3_nodes.records import WorkerRecord
 
 __all__ = [
@@ -56,6 +58,7 @@ def call(
     cancelled: Callable[[], bool] | None = None,
     progress: Progress | None = None,
     copy: bool = True,
+    out: Mapping[str, np.ndarray] | None = None,
 ) -> Result:
     """Call `function` of the published environment of `module`.
 
@@ -77,13 +80,18 @@ def call(
         Is told the part that is done (0 to 1) and a text, where the module tells them.
     copy : bool
         False returns views that the next call to this module overwrites: one copy less.
+    out : mapping of ndarray, optional
+        Arrays of yours that take outputs, by name: each is written in one pass, cast on the way,
+        and is then that output in the result. int32 takes labels; uint8, uint16 and floats take
+        images, rounded and clipped to their range. Each has the shape of its output, but for axes
+        of length 1, which may be missing or added. Nothing is written where the call fails.
 
     Raises
     ------
     NotInstalled, ConfigError
         There is no usable environment.
     BadInput
-        An input or a parameter is refused.
+        An input, a parameter or an array of `out` is refused.
     WeightsMissing
         The weights that a parameter names are not downloaded; no worker was started.
     ModuleFailed
@@ -94,8 +102,9 @@ def call(
     entry = home.published(module)
     message = _message(entry, function, parameters, axes)
     patience = waiting.patience(timeout, cancelled)
+    delivery = _into(out, entry, message, arrays, copy) if out else Delivery(copy)
     place = _call_here if entry.runs_here else _call_worker
-    run = functools.partial(place, entry, message, arrays, patience, progress, copy=copy)
+    run = functools.partial(place, entry, message, arrays, patience, progress, delivery)
     if folder := os.environ.get(_KEEP_FILES):
         from ga3_nodes import kept_files  # a call that keeps none shall not pay for its import
 
@@ -187,21 +196,36 @@ def _message(
     }
 
 
+def _into(
+    out: Mapping[str, np.ndarray],
+    entry: home.ModuleEntry,
+    message: dict[str, Any],
+    arrays: Mapping[str, Array],
+    copy: bool,
+) -> Delivery:
+    """Check the caller's arrays; let the worker know which labels need not be int32 yet."""
+    from ga3_nodes import outputs  # a call without them shall not pay for its import
+
+    function = entry.functions[message["function"]]
+    outputs.check(out, function, arrays, message["axes"])
+    message["small"] = outputs.small(out, function)
+    return Delivery(copy, dict(out), function["outputs"])
+
+
 def _call_worker(
     entry: home.ModuleEntry,
     message: dict[str, Any],
     arrays: Mapping[str, Array],
     patience: Patience,
     progress: Progress | None,
-    *,
-    copy: bool,
+    delivery: Delivery,
 ) -> Result:
     from ga3_nodes import connecting, wire
 
     for _ in range(_TRIES):
         link = connecting.shared_link(entry, patience)
         try:
-            return link.call(message, arrays, patience, progress, copy=copy)
+            return link.call(message, arrays, patience, progress, delivery)
         except wire.ConnectionLost:
             continue  # the worker ended before it began with this call
     raise WorkerStartFailed(
@@ -217,24 +241,24 @@ def _call_here(
     arrays: Mapping[str, Array],
     patience: Patience,
     progress: Progress | None,
-    *,
-    copy: bool,
+    delivery: Delivery,
 ) -> Result:
     """Call a light module without a worker: this is a Python that its overlay was made for."""
-    from ga3_nodes import inprocess  # nodes of other modules shall not pay for its import
+    from ga3_nodes import inprocess, outputs  # nodes of other modules shall not pay for them
 
     if error := patience.exhausted():
         raise error
     running = Running(entry.device, progress, lambda: patience.exhausted() is not None)
     with waiting.held(inprocess.lock(entry), patience):
-        given = (message["params"], message["axes"], running)
+        given = (message["params"], message["axes"], running, delivery)
         try:
-            outputs, seconds = inprocess.run(entry, message["function"], arrays, *given, copy=copy)
+            found, seconds = inprocess.run(entry, message["function"], arrays, *given)
         except Cancelled as error:
             raise (patience.exhausted() or error) from error
-    if running.stopped:  # the outputs are of a part of the work
-        raise patience.exhausted() or Cancelled("The call was cancelled.")
-    result = Result(outputs)
+        if running.stopped:  # the outputs are of a part of the work
+            raise patience.exhausted() or Cancelled("The call was cancelled.")
+        result = Result(found)
+        outputs.write(delivery, result)
     result.seconds, result.device, result.worker_pid = seconds, entry.device, os.getpid()
     result.notes = running.notes
     return result

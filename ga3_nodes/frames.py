@@ -52,6 +52,19 @@ def to_nis(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return array.reshape(shape)
 
 
+def label_shapes(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
+    """Return which shapes labels of an image may have: its own, without the axis of components.
+
+    Parameters
+    ----------
+    axes : str
+        The order of the image's axes, empty where it is not known.
+    """
+    if not axes:
+        return [shape, shape[:-1]]
+    return [shape[:-1] if axes.endswith("c") else shape]
+
+
 def write_labels(out: np.ndarray, labels: np.ndarray) -> None:
     """Write object ids into a binary of NIS: int32 as they are, uint8 with the objects kept apart.
 
@@ -61,11 +74,39 @@ def write_labels(out: np.ndarray, labels: np.ndarray) -> None:
         The output is no binary.
     """
     fitted = to_nis(labels, out.shape)
+    _check_ids(out)
     if out.dtype == np.int32:
         copying.copy_into(out, fitted)
-    elif out.dtype == np.uint8:
-        np.greater(_separated(fitted[..., 0]), 0, out=out[..., 0], casting="unsafe")
     else:
+        np.greater(_separated(fitted[..., 0]), 0, out=out[..., 0], casting="unsafe")
+
+
+def check_binary(out: np.ndarray, name: str, image: tuple[int, ...]) -> None:
+    """Refuse an output of NIS that cannot take the labels of an image, before they are computed.
+
+    Parameters
+    ----------
+    name : str
+        That of the labels.
+    image : tuple of int
+        The shape (z, y, x, component) of the image on which they lie.
+
+    Raises
+    ------
+    BadInput
+        It is no binary, or of another size.
+    """
+    _check_ids(out)
+    if out.shape != (*image[:3], 1):
+        raise BadInput(
+            f"The node's output {name!r} has the shape {out.shape}, but its input {image} "
+            "(z, y, x, component).",
+            "Define the output in the node's script as a new binary.",
+        )
+
+
+def _check_ids(out: np.ndarray) -> None:
+    if out.dtype not in (np.int32, np.uint8):
         raise BadInput(
             f"Object ids cannot be written into an output of type {out.dtype}.",
             "Define it as a binary: makeNew(name, color).makeInt32().",
@@ -77,11 +118,15 @@ def write_image(out: np.ndarray, image: np.ndarray) -> None:
 
     What is no number becomes 0 in a channel of whole numbers.
     """
-    fitted = to_nis(image, out.shape)
-    if out.dtype.kind != "f" and not np.can_cast(fitted.dtype, out.dtype):
-        fitted = _clipped(fitted, out.dtype)
-    with np.errstate(over="ignore"):
-        np.copyto(out, fitted, casting="unsafe")
+    write_pixels(out, to_nis(image, out.shape))
+
+
+def write_pixels(out: np.ndarray, image: np.ndarray) -> None:
+    """Do as `write_image`, with an array of any axes into one of the same shape."""
+    if out.dtype.kind != "f" and not np.can_cast(image.dtype, out.dtype):
+        image = _clipped(image, out.dtype)
+    with np.errstate(over="ignore"):  # holds for this thread only: hence no `copying`
+        np.copyto(out, image, casting="unsafe")
 
 
 def _clipped(image: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -156,8 +201,13 @@ def _column(name: str, declared: dict[str, Any], values: Sequence[Any]) -> list[
     return [convert(value) for value in values]
 
 
-def stack(parts: Sequence[Any], kind: str) -> np.ndarray:
+def stack(parts: Sequence[Any], kind: str, out: np.ndarray | None = None) -> np.ndarray:
     """Return the results of single slices as one array; ids of labels become different ones.
+
+    Parameters
+    ----------
+    out : ndarray, optional
+        int32 (z, y, x), into which labels are written. It is left as it is where this fails.
 
     Raises
     ------
@@ -166,11 +216,14 @@ def stack(parts: Sequence[Any], kind: str) -> np.ndarray:
     """
     if kind != "labels":
         return np.stack(parts)
-    volume, used = np.zeros((len(parts), *parts[0].shape), np.int32), 0
-    for plane, labels in zip(volume, parts, strict=True):
-        highest = int(labels.max(initial=0))
-        if used + highest > np.iinfo(np.int32).max:
-            raise ModuleFailed("The slices hold more objects than can be numbered.", _AUTHOR)
-        np.add(labels, used, out=plane, where=labels > 0, casting="unsafe")
-        used += highest
+    highest = [int(labels.max(initial=0)) for labels in parts]
+    if sum(highest) > np.iinfo(np.int32).max:
+        raise ModuleFailed("The slices hold more objects than can be numbered.", _AUTHOR)
+    volume = np.empty((len(parts), *parts[0].shape), np.int32) if out is None else out
+    used = 0
+    for plane, labels, most in zip(volume, parts, highest, strict=True):
+        np.copyto(plane, labels, casting="unsafe")
+        if used:
+            np.add(plane, used, out=plane, where=plane > 0)
+        used += most
     return volume

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import devices, params, shm
+from ga3_nodes import devices, frames, params, shm
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, ModuleFailed
 from ga3_nodes.running import Running
 
 # Weak: the code of an older edit or generation shall go, with its model.
 _known: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str]] = weakref.WeakKeyDictionary()
+
+_MOST_UINT16 = 0xFFFF
 
 
 def read_declaration(folder: Path) -> dict[str, Any]:
@@ -156,8 +158,7 @@ def _parameters(function: Callable[..., Any]) -> frozenset[str]:
 
 def _check_labels(name: str, labels: np.ndarray, shape: tuple[int, ...], axes: str) -> None:
     """Refuse a mask that does not lie on the image: a wrong result must not pass for one."""
-    allowed = {shape, shape[:-1]} if not axes else {shape[:-1] if axes.endswith("c") else shape}
-    if labels.shape not in allowed:
+    if labels.shape not in frames.label_shapes(shape, axes):
         raise ModuleFailed(
             f"The module gave labels {name!r} of shape {labels.shape} for an image {shape}.",
             "This is a defect of the module; tell its author.",
@@ -233,7 +234,8 @@ def _output(name: str, kind: str, value: Any) -> Any:
     if kind == "labels":
         if array.dtype.kind not in "biu":
             raise ModuleFailed(f"The labels {name!r} are {array.dtype}, not whole numbers.")
-        if array.dtype.itemsize >= 4 and array.size and array.max() > np.iinfo(np.int32).max:
+        wide = not np.can_cast(array.dtype, np.int32)
+        if wide and array.size and array.max() > np.iinfo(np.int32).max:
             raise ModuleFailed(f"The labels {name!r} hold numbers beyond int32.")
     elif array.dtype.name not in shm.DTYPES:
         raise ModuleFailed(f"The image {name!r} has the unusable type {array.dtype}.")
@@ -247,10 +249,27 @@ def _column(values: Any) -> list[Any]:
     return list(array.tolist())
 
 
-def wire_dtype(kind: str, array: np.ndarray) -> np.dtype[Any]:
-    """Return the type in which an output travels: labels as int32, images as NIS knows them."""
+def wire_dtype(kind: str, array: np.ndarray, *, small: bool = False) -> np.dtype[Any]:
+    """Return the type in which an output travels: labels as int32, images as NIS knows them.
+
+    Parameters
+    ----------
+    small : bool
+        Labels travel in a smaller type that holds their numbers: who gets them casts them.
+    """
     if kind == "labels":
-        return np.dtype(np.int32)
+        return _small_dtype(array) if small else np.dtype(np.int32)
     if array.dtype.name in ("uint8", "uint16"):
         return array.dtype.newbyteorder("=")
     return np.dtype(np.uint8 if array.dtype == bool else np.float32)
+
+
+def _small_dtype(labels: np.ndarray) -> np.dtype[Any]:
+    """Return a type that holds labels and is no larger than int32.
+
+    To look for the highest number costs less than to write and read the bytes that it saves.
+    """
+    if labels.dtype.itemsize <= 2:
+        return labels.dtype.newbyteorder("=")
+    highest = int(labels.max(initial=0))
+    return np.min_scalar_type(highest) if highest <= _MOST_UINT16 else np.dtype(np.int32)

@@ -25,8 +25,10 @@ import numpy as np
 
 from ga3_nodes import data_files, functions, home, leases, records, shm, spawn
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError
+from ga3_nodes.results import Delivery
 from ga3_nodes.running import Running
 
+_COPIES = Delivery()
 _Key = tuple[Path, str]
 _Stamp = tuple[int, int]  # a generation's number may be used again after a removal
 
@@ -59,8 +61,7 @@ def run(
     parameters: dict[str, Any],
     axes: dict[str, str],
     running: Running | None = None,
-    *,
-    copy: bool = True,
+    delivery: Delivery = _COPIES,
 ) -> tuple[dict[str, Any], float]:
     """Call a function; return its outputs by name, and the seconds that it took.
 
@@ -68,8 +69,9 @@ def run(
     ----------
     running : Running, optional
         What the function may tell its caller, and hear of him.
-    copy : bool
-        False returns labels and images as the function made them, where their type fits.
+    delivery : Delivery, optional
+        Without copies, labels and images are as the function made them, where their type fits.
+        What the caller's own arrays take is left to him to write (`outputs.write`).
 
     Raises
     ------
@@ -92,7 +94,10 @@ def run(
         _log(entry, error)
         raise
     declared = loaded.declaration["functions"][function]["outputs"]
-    outputs = {name: _output(declared[name]["kind"], results[name], copy) for name in declared}
+    outputs = {
+        name: _output(spec["kind"], results[name], delivery.copy, name in delivery.out)
+        for name, spec in declared.items()
+    }
     return outputs, time.perf_counter() - started
 
 
@@ -169,11 +174,15 @@ def _input(name: str, array: Any) -> np.ndarray:
     return view
 
 
-def _output(kind: str, value: Any, copy: bool) -> Any:
+def _output(kind: str, value: Any, copy: bool, written: bool) -> Any:
+    """Return an output as from a worker; one that is then written elsewhere needs no copy."""
     if kind == "table":
         return value
+    if written and kind == "labels" and np.can_cast(value.dtype, np.int32):
+        return value
     with np.errstate(all="ignore"):
-        return value.astype(functions.wire_dtype(kind, value), order="C", copy=copy)
+        dtype = functions.wire_dtype(kind, value)
+        return value.astype(dtype, order="C", copy=copy and not written)
 
 
 def _log(entry: home.ModuleEntry, error: GA3EnvError) -> None:

@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from ga3_nodes import copying, data_files, home, locks, records, shm, spawn, waiting, wire
+from ga3_nodes import (
+    copying,
+    data_files,
+    home,
+    locks,
+    outputs,
+    records,
+    shm,
+    spawn,
+    waiting,
+    wire,
+)
 from ga3_nodes.errors import (
     BadInput,
     GA3EnvError,
@@ -23,13 +34,14 @@ from ga3_nodes.errors import (
     WorkerTimeout,
     from_dict,
 )
-from ga3_nodes.results import Array, Result
+from ga3_nodes.results import Array, Delivery, Result
 from ga3_nodes.running import Progress
 from ga3_nodes.waiting import Patience
 
 SLOTS = 2  # one call computes while the next is handed over
 _GRACE_S = 2.0  # how long a cancelled call may take to stop by itself
 _DEATH_S = 1.0  # how long the lease of a worker may outlive its connections
+_COPIES = Delivery()
 
 
 @dataclass
@@ -86,8 +98,7 @@ class Link:
         arrays: Mapping[str, Array],
         patience: Patience,
         progress: Progress | None = None,
-        *,
-        copy: bool = True,
+        delivery: Delivery = _COPIES,
     ) -> Result:
         """Hand over one call and wait for its result.
 
@@ -101,7 +112,7 @@ class Link:
         with waiting.held(self.lock, patience):
             self._check_alive()
             number = self.submit(message, arrays, wants_progress=progress is not None)
-            return self.collect(number, patience, progress, copy=copy)
+            return self.collect(number, patience, progress, delivery)
 
     def _check_alive(self) -> None:
         """Between two calls a worker sends nothing: a readable connection is one that has ended."""
@@ -143,7 +154,7 @@ class Link:
 
     @staticmethod
     def _place(arrays: Mapping[str, Array], outbox: shm.Outbox) -> dict[str, Any]:
-        described: dict[str, Any] = {}
+        described: dict[str, Any] = dict.fromkeys(arrays)  # in their order: labels lie on the first
         given = {}
         for name, array in arrays.items():
             if isinstance(array, (str, os.PathLike)):
@@ -163,8 +174,7 @@ class Link:
         number: int,
         patience: Patience,
         progress: Progress | None = None,
-        *,
-        copy: bool = True,
+        delivery: Delivery = _COPIES,
     ) -> Result:
         """Wait for the result of a call; calls are answered in the order of their numbers."""
         self._collected, self._told = number, False
@@ -181,7 +191,7 @@ class Link:
             raise
         if reply["type"] == "error":
             raise from_dict(reply["error"])
-        return self._result(reply, self._slots[number % self.slots].inbox, copy)
+        return self._result(reply, self._slots[number % self.slots].inbox, delivery)
 
     def _reply(
         self, number: int, patience: Patience, progress: Progress | None = None
@@ -214,14 +224,15 @@ class Link:
         marked = self._slots[self._collected % self.slots].outbox.marked
         return self._told or marked == self._collected
 
-    def _result(self, reply: wire.Message, inbox: shm.Inbox, copy: bool) -> Result:
-        result = Result()
-        for name, value in reply["outputs"].items():
-            if "table" in value:
-                result[name] = value["table"]
-            else:
-                view = self._view(inbox, value)
-                result[name] = copying.copied(view) if copy else view
+    def _result(self, reply: wire.Message, inbox: shm.Inbox, delivery: Delivery) -> Result:
+        result = Result(
+            (name, value["table"] if "table" in value else self._view(inbox, value))
+            for name, value in reply["outputs"].items()
+        )
+        outputs.write(delivery, result)
+        for name, value in result.items():
+            if delivery.copy and name not in delivery.out and isinstance(value, np.ndarray):
+                result[name] = copying.copied(value)
         result.seconds = float(reply["seconds"])
         result.device = str(reply["device"])
         result.worker_pid = self.pid

@@ -1,8 +1,8 @@
 """A module's function as a GA3 node needs it: from NIS's arrays to its binaries, channels, tables.
 
->>> node = ExternalModuleNode("classic", "segment", title="Cells")          # doctest: +SKIP
->>> result = node.call_worker([inp[0].data], {"smoothing": 2.0}, ctx=ctx)   # doctest: +SKIP
->>> node.write(out[0], "labels", result["labels"])                          # doctest: +SKIP
+>>> node = ExternalModuleNode("classic", "segment", title="Cells")    # doctest: +SKIP
+>>> outputs = {"labels": out[0]}                                      # doctest: +SKIP
+>>> node.call_worker([inp[0].data], {"smoothing": 2.0}, ctx=ctx, out=outputs)  # doctest: +SKIP
 
 Whatever fails raises a `GA3EnvError`, whose text is one sentence and the next step: an output is
 never left empty in silence.
@@ -51,6 +51,7 @@ class ExternalModuleNode:
         *,
         ctx: Any = None,
         timeout: float | None = None,
+        out: Mapping[str, Any] | None = None,
     ) -> Result:
         """Call the function with arrays of NIS.
 
@@ -65,18 +66,23 @@ class ExternalModuleNode:
         timeout : float, optional
             Seconds until the call is given up, for each slice where it goes slice by slice; without
             limit by default.
+        out : mapping, optional
+            Outputs of NIS by the names of what is written into them, such as
+            ``{"labels": out[0]}``, as `write` does. Where it raises, what they hold means nothing.
 
         Returns
         -------
         Result
-            The outputs by name. Arrays are overwritten by the next call.
+            The outputs by name, also those that were written. Arrays are overwritten by the next
+            call; labels written into a binary of int32 are a view of it.
 
         Raises
         ------
         NotInstalled, ConfigError
             There is no usable installation.
         BadInput
-            The function does not take such arrays or parameters.
+            The function does not take such arrays or parameters, or an output of NIS is of another
+            kind, type or size than what it gives.
         GA3EnvError
             As for `client.call`.
         """
@@ -94,11 +100,16 @@ class ExternalModuleNode:
             name: frames.axes_for(spec["inputs"][name]["axes"], frame.shape[0], frame.shape[3])
             for name, frame in arrays.items()
         }
-        call = _Call(self, parameters or {}, timeout, cancelled)
+        targets = dict(out or {})
+        binaries = self._binaries(targets, next(iter(arrays.values())))
+        call = _Call(self, parameters or {}, timeout, cancelled, binaries)
         if all(axes.values()):
             result = call.run(arrays, {name: found or "" for name, found in axes.items()})
         else:
             result = call.run_slices(arrays, spec)
+        for name, target in targets.items():
+            if name not in binaries:
+                self.write(target, name, result[name])
         for note in result.notes:
             print(f"{self.title}: {note}")  # to NIS's log
         return result
@@ -122,7 +133,34 @@ class ExternalModuleNode:
         ModuleFailed
             The result does not fit its declaration or the node's output.
         """
-        spec = self._outputs.get(name)
+        spec = self._declared(name, out)
+        if spec["kind"] == "table":
+            out.withColData(*frames.columns(name, spec.get("columns", []), value))
+        elif spec["kind"] == "labels":
+            frames.write_labels(out.data, np.asarray(value))
+        else:
+            frames.write_image(out.data, np.asarray(value))
+
+    def _binaries(self, out: Mapping[str, Any], frame: np.ndarray) -> _Frames:
+        """Check NIS's outputs; return the arrays that take labels as they are, of int32.
+
+        Parameters
+        ----------
+        frame : ndarray
+            The first input, on which labels lie.
+        """
+        found = {}
+        for name, target in out.items():
+            if self._declared(name, target)["kind"] == "labels":
+                binary = target.data
+                frames.check_binary(binary, name, frame.shape)
+                if binary.dtype == np.int32:
+                    found[name] = binary
+        return found
+
+    def _declared(self, name: str, out: Any) -> Mapping[str, Any]:
+        """Return the declaration of an output, where NIS's output is of that kind."""
+        spec: Mapping[str, Any] | None = self._outputs.get(name)
         if spec is None:
             raise BadInput(
                 f"{self.title} has no output {name!r}.", "Generate the node's script anew."
@@ -134,12 +172,7 @@ class ExternalModuleNode:
                 f"output is {'an image' if is_table else 'a table'}.",
                 "Set the outputs of the node as the beginning of its script says.",
             )
-        if is_table:
-            out.withColData(*frames.columns(name, spec.get("columns", []), value))
-        elif spec["kind"] == "labels":
-            frames.write_labels(out.data, np.asarray(value))
-        else:
-            frames.write_image(out.data, np.asarray(value))
+        return spec
 
     def _published(self, cancelled: Callable[[], bool]) -> home.ModuleEntry:
         """Return the installed module, installed now where the user's settings say so."""
@@ -157,7 +190,13 @@ class ExternalModuleNode:
 
 
 class _Call:
-    """One call of a node's function, whole or slice by slice."""
+    """One call of a node's function, whole or slice by slice.
+
+    Parameters
+    ----------
+    binaries : dict of ndarray
+        int32 (z, y, x, 1) of NIS that take labels, by their names.
+    """
 
     def __init__(
         self,
@@ -165,13 +204,16 @@ class _Call:
         parameters: Mapping[str, Any],
         timeout: float | None,
         cancelled: Callable[[], bool],
+        binaries: _Frames,
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._timeout = timeout
         self._cancelled = cancelled
+        self._binaries = binaries
 
     def run(self, arrays: _Frames, axes: dict[str, str]) -> Result:
+        plain = axes[next(iter(arrays))].replace("c", "")  # of the labels
         return client.call(
             self._node.module,
             self._node.function,
@@ -181,6 +223,7 @@ class _Call:
             timeout=self._timeout,
             cancelled=self._cancelled,
             copy=False,
+            out={name: frames.to_module(one, plain) for name, one in self._binaries.items()},
         )
 
     def run_slices(self, arrays: _Frames, spec: dict[str, Any]) -> Result:
@@ -197,8 +240,9 @@ class _Call:
         if len(depths) > 1:
             raise BadInput(f"The inputs of {self._node.title} differ in their number of slices.")
         results = self._of_slices(arrays, axes, depths.pop())
+        taking = {name: frames.to_module(one, "zyx") for name, one in self._binaries.items()}
         stacked = Result(
-            (name, frames.stack([r[name] for r in results], output["kind"]))
+            (name, frames.stack([r[name] for r in results], output["kind"], taking.get(name)))
             for name, output in spec["outputs"].items()
         )
         stacked.seconds = sum(r.seconds for r in results)

@@ -98,8 +98,11 @@ class Peer:
     ) -> dict[str, Any]:
         """Write the results of a call into shared memory, cast on the way; describe them."""
         arrays = {n: a for n, a in results.items() if isinstance(a, np.ndarray)}
+        small = message.get("small")
+        small = small if isinstance(small, list) else []
         wanted = [
-            (a.shape, functions.wire_dtype(declared[n]["kind"], a)) for n, a in arrays.items()
+            (a.shape, functions.wire_dtype(declared[n]["kind"], a, small=n in small))
+            for n, a in arrays.items()
         ]
         sent: dict[str, Any] = {n: {"table": t} for n, t in results.items() if n not in arrays}
         places = self._slot(message).outbox.reserve(wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,3 +50,26 @@ class Result(dict[str, Any]):
         """Make it as a dict is made."""
         super().__init__(*args, **kwargs)
         self.notes = []
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a caller takes the arrays of a result.
+
+    Attributes
+    ----------
+    copy : bool
+        False for views that the next call overwrites.
+    out : mapping of ndarray
+        Arrays of the caller that take outputs; each fits as far as was known before the call.
+    outputs : mapping
+        The declarations of the function's outputs; needed with `out`.
+    """
+
+    copy: bool = True
+    out: Mapping[str, np.ndarray] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    def kind(self, name: str) -> str:
+        """Return the declared kind of an output."""
+        return str(self.outputs[name]["kind"])

@@ -10,7 +10,7 @@ because `multiprocessing`'s changed with Python 3.12, blocks without limit, and 
 
 After it, with the type of each message in ``type``::
 
-    client -> worker   call {id, function, params, axes, arrays; progress, slot, mark},
+    client -> worker   call {id, function, params, axes, arrays; progress, slot, mark, small},
                        cancel {id}, status, stop
     worker -> client   started {id}, progress {id, done, text},
                        result {id, outputs, seconds, device; notes} or error {id, error}
@@ -18,6 +18,8 @@ After it, with the type of each message in ``type``::
 What stands behind a semicolon may be absent, and a side does not send what the other did not ask
 for: a host and a client may be of different versions of the app. `mark` names the segment where
 the worker writes the call's number in place of ``started``, which would wake the client in vain.
+`small` names labels that may come in a smaller type than int32: the client casts them as it
+writes them where they end.
 """
 
 from __future__ import annotations

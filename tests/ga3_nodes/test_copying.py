@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
+import time
+import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -52,20 +55,64 @@ def test_one_value_fills_a_large_array() -> None:
     assert (target == 7).all()
 
 
+def test_an_array_can_be_copied_onto_itself() -> None:
+    data = np.arange(2 * LARGE, dtype=np.int32)
+    expected = data[LARGE // 2 :].copy()
+    # The first half ends with reading what the second one begins with writing.
+    copying.copy_into(data[: -(LARGE // 2)], data[LARGE // 2 :])
+    np.testing.assert_array_equal(data[: len(expected)], expected)
+
+
 def test_where_the_system_has_no_thread_to_give_the_copy_is_made_here(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(thread: threading.Thread) -> None:
+    def refuse(function: Callable[[], None], arguments: tuple[()]) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
     source = np.arange(LARGE, dtype=np.int32)
     np.testing.assert_array_equal(copying.copied(source), source)
 
 
-def test_an_error_of_the_other_half_is_raised() -> None:
+def test_the_copy_does_not_wait_for_a_thread_that_cannot_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late: list[Callable[[], None]] = []
+    monkeypatch.setattr(_thread, "start_new_thread", lambda run, _: late.append(run))
+    source = np.arange(LARGE, dtype=np.int32)
+    target = copying.copied(source)
+    np.testing.assert_array_equal(target, source)
+    target[:] = -1
+    late.pop()()  # what has no part left does nothing
+    assert (target == -1).all()
+
+
+def test_no_thread_holds_an_array_that_is_copied() -> None:
+    """NIS takes its memory back as soon as a node has run."""
+    for _ in range(20):
+        source, target = np.arange(LARGE, dtype=np.int32), np.zeros(LARGE, np.int32)
+        seen = weakref.ref(source), weakref.ref(target)
+        copying.copy_into(target, source)
+        del source, target
+        assert [one() for one in seen] == [None, None]
+
+
+@pytest.mark.parametrize("place", [0, LARGE // 2, -1])
+@pytest.mark.parametrize("alone", [False, True])
+def test_an_error_of_any_part_is_raised(
+    monkeypatch: pytest.MonkeyPatch, place: int, alone: bool
+) -> None:
+    """Also where it meets the other thread, which here takes all that it can."""
+    if not alone:
+        begin = _thread.start_new_thread
+
+        def first(run: Callable[[], None], _: tuple[()]) -> None:
+            begin(run, ())
+            time.sleep(0.05)
+
+        monkeypatch.setattr(_thread, "start_new_thread", first)
     source = np.empty(LARGE, object)
     source[:] = 1
-    source[-1] = "no number"
+    source[place] = "no number"
     with pytest.raises(ValueError, match="no number"):
         copying.copy_into(np.zeros(LARGE, np.int32), source)

@@ -97,17 +97,22 @@ def output(shape, dtype):
 
 
 @pytest.mark.parametrize("depth", [1, 4])
-@pytest.mark.parametrize("given_as", [list, dict])
-def test_two_channels_give_two_binaries_a_channel_and_a_table(lab, depth, given_as):
+@pytest.mark.parametrize(("given_as", "how"), [(list, "write"), (dict, "out")])
+def test_two_channels_give_two_binaries_a_channel_and_a_table(lab, depth, given_as, how):
     first, second = volume(depth, 5, 6, 1), volume(depth, 5, 6, 1, dtype=np.float32)
     second[:, 2] = 0
     data = [first, second] if given_as is list else {"nucleus": second, "cytoplasm": first}
     lab_node = node.ExternalModuleNode("lab", "pair", title="Lab")
-    result = lab_node.call_worker(data)
-    cells, nuclei = output(first.shape, np.int32), output(first.shape, np.int32)
+    cells, nuclei = output(first.shape, np.int32), output(first.shape, np.uint8)
     ratio, table = output(first.shape, np.float32), TableData(table_definition().columns)
-    for out, name in ((cells, "cells"), (nuclei, "nuclei"), (ratio, "ratio"), (table, "objects")):
-        lab_node.write(out, name, result[name])
+    out = {"cells": cells, "nuclei": nuclei, "ratio": ratio, "objects": table}
+    result = lab_node.call_worker(data, out=out if how == "out" else None)
+    assert result["cells"].dtype == result["nuclei"].dtype == np.int32
+    assert result["cells"].shape == result["ratio"].shape == first.shape[depth == 1 : 3]
+    assert np.shares_memory(result["cells"], cells.data) == (how == "out")
+    if how == "write":
+        for name, one in out.items():
+            lab_node.write(one, name, result[name])
     np.testing.assert_array_equal(cells.data, volume(depth, 5, 6, 1))
     np.testing.assert_array_equal(nuclei.data, second > 0)
     np.testing.assert_array_equal(ratio.data, second / 2)
@@ -156,6 +161,38 @@ def test_results_are_not_written_into_the_wrong_output(lab):
     assert not smaller.data.any()
 
 
+@pytest.mark.parametrize(
+    ("name", "out", "sentence"),
+    [
+        ("labels", TableData([]), "'labels' of Lab is a binary, but .* is a table"),
+        ("cells", ImageData(np.zeros((1, 3, 3, 1), np.int32)), "no output 'cells'"),
+        ("labels", ImageData(np.zeros((1, 3, 3, 1), np.float32)), "type float32.*makeInt32"),
+        ("labels", ImageData(np.zeros((1, 3, 2, 1), np.int32)), r"\(1, 3, 2, 1\).*\(1, 3, 3, 1\)"),
+        ("labels", ImageData(np.zeros((2, 3, 3, 1), np.uint8)), r"\(2, 3, 3, 1\).*new binary"),
+    ],
+)
+def test_an_output_that_cannot_take_its_result_is_refused_before_the_call(lab, name, out, sentence):
+    with pytest.raises(BadInput, match=sentence):
+        node.ExternalModuleNode("lab", "flat", title="Lab").call_worker(
+            volume(1, 3, 3, 1), out={name: out}
+        )
+    assert records.live(lab) == []
+
+
+def test_labels_lie_on_the_image_without_its_components(data_folder):
+    segment = dict(SLICED, inputs={"image": {"axes": ["yxc", "zyxc"]}})
+    code = "def segment(image): return {'labels': image[..., 0], 'seen': image[..., 1]}"
+    declaration = {**DECLARATION, "functions": {"segment": segment}}
+    publish(data_folder, declaration, code)
+    for depth in (1, 3):
+        image = volume(depth, 4, 5, 3)
+        binary = output((depth, 4, 5, 1), np.int32)
+        result = node.ExternalModuleNode("lab").call_worker(image, out={"labels": binary})
+        np.testing.assert_array_equal(binary.data, image[..., :1])
+        assert np.shares_memory(result["labels"], binary.data)
+        assert result["labels"].shape == image.shape[depth == 1 : 3]
+
+
 def test_where_objects_need_numbers_a_plain_mask_is_refused(lab):
     """Else all objects would be measured as one."""
     image, ids = volume(1, 3, 3, 1), volume(1, 3, 3, 1, dtype=np.int32)
@@ -182,7 +219,8 @@ def test_rgb_for_a_function_of_one_component_is_refused(lab):
 def test_slice_by_slice_numbers_every_object_of_the_volume(lab, components):
     image, other = volume(3, 4, 5, components), volume(3, 4, 5, 1, dtype=np.uint8)
     image[1] = 0  # a slice without objects
-    result = node.ExternalModuleNode("lab", "sliced").call_worker([image, other])
+    lab_node = node.ExternalModuleNode("lab", "sliced")
+    result = lab_node.call_worker([image, other])
     labels = result["labels"]
     assert labels.dtype == np.int32
     assert labels.shape == (3, 4, 5)
@@ -190,6 +228,11 @@ def test_slice_by_slice_numbers_every_object_of_the_volume(lab, components):
     assert sorted(labels[labels > 0]) == list(range(1, 41))
     np.testing.assert_array_equal(result["seen"], other[..., 0])
     assert result.worker_pid == records.live(lab)[0][1].pid
+    binary, seen = ImageData(np.full((3, 4, 5, 1), 9, np.int32)), output((3, 4, 5, 1), np.uint8)
+    written = lab_node.call_worker([image, other], out={"labels": binary, "seen": seen})
+    assert np.shares_memory(written["labels"], binary.data)
+    np.testing.assert_array_equal(binary.data[..., 0], labels)
+    np.testing.assert_array_equal(seen.data, other)
 
 
 def test_slices_need_as_many_of_each_input(lab):
@@ -201,8 +244,10 @@ def test_slices_need_as_many_of_each_input(lab):
 
 def test_more_ids_than_an_int32_holds_are_no_wrong_ids():
     huge = np.full((1, 1), np.iinfo(np.int32).max, np.int32)
+    out = np.full((2, 1, 1), 9, np.int32)
     with pytest.raises(ModuleFailed, match=r"more objects than"):
-        frames.stack([huge, np.ones((1, 1), np.int32)], "labels")
+        frames.stack([huge, np.ones((1, 1), np.int32)], "labels", out)
+    assert (out == 9).all()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from ga3_nodes import client, frames, home, node, records
 from ga3_nodes.errors import Cancelled, ModuleFailed, WorkerTimeout
+from ga3_nodes.standin.limnode_types import ImageData
 from tests.support import publish
 
 pytestmark = pytest.mark.windows
@@ -118,8 +119,10 @@ def test_abort_ends_a_volume_and_the_worker_lives_on(flat):
 
 def test_a_slice_that_fails_or_takes_too_long_ends_the_volume(flat):
     pid = client.start("flat")
+    binary = ImageData(np.zeros((4, 6, 7, 1), np.int32))
     with pytest.raises(ModuleFailed, match="exploded"):
-        flat.call_worker(_volume(1, 97, 1, 1))
+        flat.call_worker(_volume(1, 97, 1, 1), out={"labels": binary})
+    assert not binary.data.any()
     with pytest.raises(WorkerTimeout):
         flat.call_worker(_volume(1, 99, 1, 1), timeout=1.0)
     assert flat.call_worker(_volume(1, 1), timeout=60).worker_pid == pid
