@@ -22,6 +22,10 @@ from ga3_nodes import __version__
 
 NAME = "GA3 Environment Manager"
 _UNSEEN_MS = 1000
+_OPENS = (
+    "It opens images, pipelines (.yaml, .ga3pipeline), modules and bundles (.ga3module, "
+    ".ga3bundle) and folders of modules."
+)
 
 
 def application() -> QApplication:
@@ -58,8 +62,9 @@ class Application:
     def open(self, arguments: Sequence[str]) -> None:
         """Open the images, pipelines and module folders that a start names."""
         for argument in arguments:
-            if not self.window.open_path(Path(argument).absolute()):
-                self.window.tell(f"The app cannot open {argument}.", tone="warning")
+            path = Path(argument).absolute()
+            if not self.window.open_path(path):
+                self.window.tell(f"The app cannot open {path.name}. {_OPENS}", tone="warning")
 
     def come_forward(self, arguments: list[str]) -> None:
         """Do what a second start asks for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import getpass
 import hashlib
 import os
@@ -12,6 +13,7 @@ from PySide6.QtNetwork import QLocalServer, QLocalSocket
 from ga3_nodes import home
 
 _PATIENCE_MS = 1000
+_ANY_PROCESS = -1
 
 
 class SingleInstance(QObject):
@@ -45,6 +47,7 @@ class SingleInstance(QObject):
         socket.connectToServer(self._name)
         if not socket.waitForConnected(_PATIENCE_MS):
             return False
+        _let_others_come_forward()
         socket.write("\n".join(arguments).encode() + b"\0")
         socket.waitForBytesWritten(_PATIENCE_MS)
         socket.waitForDisconnected(_PATIENCE_MS)
@@ -62,3 +65,9 @@ class SingleInstance(QObject):
             text = bytes(socket.readAll().data()).rstrip(b"\0").decode("utf-8", "replace")
             socket.disconnectFromServer()
             self.called.emit(text.split("\n") if text else [])
+
+
+def _let_others_come_forward() -> None:
+    """Give the right to come to the front, which Windows gives to the program just started."""
+    if windows := getattr(ctypes, "windll", None):
+        windows.user32.AllowSetForegroundWindow(_ANY_PROCESS)

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import ModuleType
 
 WINDOWS = sys.platform == "win32"
 WINDOWLESS = Path(sys.executable).name.lower() == "pythonw.exe"  # no console, and none to open
@@ -443,9 +444,6 @@ def launch(command: list[str], folder: Path | None = None) -> int:
     import signal
     import subprocess
 
-    if WINDOWLESS:  # nobody waits for an exit code
-        subprocess.Popen(command, env=child_environment())
-        return 0
     # Ctrl-C reaches the child too, which decides; we stay to pass its exit code on.
     for number in (signal.SIGINT, signal.SIGBREAK):
         signal.signal(number, lambda *_: None)
@@ -453,11 +451,42 @@ def launch(command: list[str], folder: Path | None = None) -> int:
     return code - 2**32 if code >= 2**31 else code  # 0xC0000005 and the like do not fit sys.exit
 
 
+def launch_windowless(command: list[str]) -> int:
+    """Run the app, and stay to tell of an error: it has no console that could."""
+    windowless = windowless_tools()
+    code, said, early = windowless.run(command, child_environment())
+    why = windowless.reason(code, said)
+    if not why:
+        return 0
+    if windowless.tell_end(why, may_set_up=early and STARTER.is_file()):
+        for level in LOCKS:  # what has no stamp is built anew
+            stamp_file(level).unlink(missing_ok=True)
+        start_starter([])
+    return 1
+
+
+def start_starter(args: list[str]) -> int:
+    """Set up in a window of the starter, which starts the app with these arguments then."""
+    import subprocess
+
+    subprocess.Popen([str(STARTER), "/SETUP", *args], env=child_environment())
+    return 0
+
+
+def windowless_tools() -> ModuleType:
+    """Import what shows message boxes; nothing of the project is on the path of this file."""
+    sys.path.append(str(ROOT))
+    from external import windowless
+
+    return windowless
+
+
 def command_for(args: list[str]) -> tuple[list[str], Path | None]:
     """Give what to start and where: the app in the user's folder, its tests in the project's."""
     python = str(VENV_PYTHON.with_name("pythonw.exe") if WINDOWLESS else VENV_PYTHON)
     if not args or args[0] in PROGRAMS:
-        return [python, "-P", "-m", PROGRAMS[args[0]] if args else "app", *args[1:]], None
+        options = ["-X", "faulthandler"] if WINDOWLESS else []
+        return [python, *options, "-P", "-m", PROGRAMS[args[0]] if args else "app", *args[1:]], None
     if args[0] != "test":
         return [python, "-P", "-m", "envmanager", *args], None  # -P: import nothing from the cwd
     rest = [arg for arg in args[1:] if arg != "--windows"]
@@ -477,18 +506,23 @@ def start(args: list[str]) -> int:
         raise SetupError("no_release_tools", "This copy of the project builds no releases.", hint)
     if not is_ready(level):
         if WINDOWLESS and STARTER.is_file() and "_GA3ENV_SET_UP" not in os.environ:
-            return launch([str(STARTER), "/SETUP", *args[1:]])
+            return start_starter(args[1:])
         if VENV in Path(sys.executable).parents:  # .venv is activated, and cannot rebuild itself
             return launch([base_python(), "-IS", __file__, *args])
         heed_signals()
         with setup_lock():
             set_up(level)
-    return 0 if args == ["set-up"] else launch(*command_for(args))
+    if args == ["set-up"]:
+        return 0
+    command, folder = command_for(args)
+    return launch_windowless(command) if WINDOWLESS else launch(command, folder)
 
 
 def report(error: SetupError, as_json: bool) -> int:
     """Tell the user, and with --json the caller."""
     say(f"error: {error.message}\nhint: {error.hint}")
+    if WINDOWLESS:
+        windowless_tools().show([error.message, error.hint])
     if as_json:
         import json
 

@@ -17,7 +17,9 @@ SCRIPTS = Path(__file__).resolve().parent
 STARTER = "GA3EnvManager.exe"
 TITLE = "GA3 Environment Manager"
 PYTHON_VERSION = "3.12"  # that uv fetches where a release carries none
+LONGEST_FOLDER = 120  # letters; Windows takes 259, and PySide6 below .venv needs 119
 _PYTHONS = "python"  # the folder of Pythons
+_MARKS = ("release.json", STARTER)  # make a folder ours: the first to come and the last to go
 _PACKED = ".whl"
 
 
@@ -44,6 +46,7 @@ def _definitions(target: Path, icon: Path, release: Release) -> Iterator[str]:
         "LICENSE": "MIT License",
         "STARTER": STARTER,
         "PYTHON_VERSION": PYTHON_VERSION,
+        "LONGEST_FOLDER": str(LONGEST_FOLDER),
         "COMPRESSOR": "zlib" if release.quick else "lzma",
         "ICON": str(icon),
         "OUTPUT": str(target),
@@ -61,7 +64,7 @@ def _installing(stage: Path, names: list[str], release: Release) -> Iterator[str
     """
     yield "!macro InstallProgram"
     own = [name for name in names if not name.startswith(f"{_PYTHONS}/")]
-    yield from _unpacking(stage, own)
+    yield from _unpacking(stage, [*_MARKS, *(name for name in own if name not in _MARKS)])
     if release.python:
         complete = f"$INSTDIR\\{_PYTHONS}\\{release.python.folder}.complete"
         yield f'${{IfNot}} ${{FileExists}} "{complete}"'
@@ -84,17 +87,21 @@ def _unpacking(stage: Path, names: list[str]) -> Iterator[str]:
 
 
 def _removing(names: list[str]) -> Iterator[str]:
-    """Write the macro that removes the program and all that it wrote beside itself.
+    """Write the macro that removes the program and the bytecode of it.
 
-    Each by its name: were the folder not what it should be, nothing else would be lost.
+    Each file by its name, each folder only where it is empty then: what somebody has put beside
+    them is not ours. The marks are left for the end of an uninstallation.
     """
     yield "!macro RemoveProgram"
-    tops = sorted({name.partition("/")[0] for name in names if "/" in name} - {_PYTHONS})
-    for top in tops:
-        yield f'RMDir /r "{_installed(top)}"'
+    folders = set()
     for name in names:
-        if "/" not in name:
-            yield f'Delete "{_installed(name)}"'
+        if name.startswith(f"{_PYTHONS}/") or name in _MARKS:
+            continue
+        yield f'Delete "{_installed(name)}"'
+        folders |= {str(folder) for folder in PurePosixPath(name).parents} - {"."}
+    for folder in sorted(folders, reverse=True):  # a folder comes before the one that it is in
+        yield f'RMDir /r "{_installed(folder)}\\__pycache__"'
+        yield f'RMDir "{_installed(folder)}"'
     yield "!macroend"
 
 

@@ -1,8 +1,15 @@
 ; What the installer and the starter share: a Python, then the app's own environment.
 ; Set-up runs without a console: nsExec hides it and shows the lines that it prints.
 
+!include TextFunc.nsh
+
 !define STAMP "$INSTDIR\.venv\ga3env-app.stamp"
 !define STANDARD_ERROR -12
+!ifdef PYTHON
+  !define NOT_SET_UP "The app is not set up yet: the last lines say why. Its next start goes on where this one stopped."
+!else
+  !define NOT_SET_UP "The app is not set up yet: its Python or its packages could not be fetched. Check the network and the proxy (HTTPS_PROXY), then open the app: it goes on where it stopped. Where there is no network, take the offline installer."
+!endif
 
 Var Python ; folder of the release's own Python; empty where there is none
 Var Failed ; 1: the set-up has failed
@@ -83,11 +90,21 @@ Function SetUp
     !insertmacro RunHidden '${UV} python install ${PYTHON_VERSION} --install-dir "$INSTDIR\python" --no-bin --no-registry'
     Call FindPython
   ${EndIf}
+  ${If} $Python == ""
+    DetailPrint "Looking for a Python of this computer ..."
+    nsExec::ExecToStack '${UV} python find --no-project --system --no-python-downloads --python-preference only-system ">=3.11,<3.15"'
+    Pop $0
+    Pop $1
+    ${If} $0 == 0
+      ${TrimNewLines} "$1" $1
+      ${GetParent} "$1" $Python
+    ${Else}
+      DetailPrint "There is none that suits (3.11 or newer)."
+    ${EndIf}
+  ${EndIf}
   ${If} $Python != ""
+    DetailPrint "Installing the packages of the app ..."
     !insertmacro RunHidden '"$Python\python.exe" ${BOOTSTRAP}'
-  ${Else}
-    DetailPrint "It cannot be fetched here. Looking for a Python of this computer ..."
-    !insertmacro RunHidden '${UV} run --no-project --no-env-file --no-python-downloads --python-preference only-system --python ">=3.11,<3.15" python ${BOOTSTRAP}'
   ${EndIf}
   ${If} $0 != 0
     StrCpy $Failed 1

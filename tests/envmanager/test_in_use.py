@@ -165,7 +165,6 @@ def measure(image, other):
 """
 
 
-@windows
 def test_a_busy_worker_is_told_by_stop_and_killed_by_force(data_folder, start):
     publish(data_folder, ECHO_DECLARATION, ECHO_WORKER + WITH_CHILD)
     log = data_folder / "logs" / "worker-echo.log"
@@ -256,7 +255,6 @@ def test_a_note_that_says_nothing_is_a_writer_all_the_same(data):
 # ---- with real environments ---------------------------------------------------------------------
 
 
-@windows
 @pytest.mark.slow
 def test_of_two_installs_at_once_one_waits_and_finds_it_done(environments, tiny):
     first = programs.command("install", "tiny")

@@ -56,6 +56,7 @@ def test_the_app_is_in_it_and_its_tests_and_tools_are_not():
     for name in ("app/__main__.py", "envmanager/cli.py", "ga3_nodes/host.py", "run.cmd"):
         assert name in names
     assert {"external/bootstrap.py", "external/tools.toml", "requirements.lock"} <= set(names)
+    assert {"external/windowless.py", "external/remove_data.py"} <= set(names)
     assert "modules/classic/worker.py" in names
     tops = {name.partition("/")[0] for name in names}
     assert tops <= {*contents.FOLDERS, *contents.FILES}
@@ -96,6 +97,7 @@ def test_two_installers_of_the_same_files_are_the_same_bytes(tmp_path, archive):
         release = contents.Release(EPOCH, "c0ffee", True, python, quick=True)
         pictures.write_icon(DRAWING, work / "app.ico")
         pictures.write_banner(DRAWING, work / "banner.bmp")
+        (stage / "release.json").write_text(release.describe())
         (stage / "wheels").mkdir()
         (stage / "wheels" / "odd 'ä'.whl").write_text("x")
         installer.compile_starter(stage / installer.STARTER, work / "app.ico", release)

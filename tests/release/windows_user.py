@@ -14,31 +14,82 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.windows_bench import BENCH, wine_environment
 
 NAME = "Jörg Müller"
 PATIENCE_S = 120
+QUIET_S = 0.3
 _COPIED = ("system.reg", "user.reg", "userdef.reg", ".update-timestamp")
 _LINKED = ("windows", "Program Files", "Program Files (x86)", "ProgramData")
-# Prints the class and title of each window that is seen; closes those of the class it is given.
+# Prints class, title and texts of each window that is seen. A word CLASS|TITLE|WHAT presses a
+# button of one: WHAT is its number, or its text; "close" is the window's own. After the word "wait"
+# it is a window with such a text that is waited for.
 _WINDOWS = """
-import ctypes, json, sys
+import ctypes, json, sys, time
 from ctypes import wintypes as w
 user, found = ctypes.windll.user32, []
-@ctypes.WINFUNCTYPE(w.BOOL, w.HWND, w.LPARAM)
+CLOSE, TEXT, COMMAND, CLICK = 0x10, 0x0D, 0x111, 0xF5
+Each = ctypes.WINFUNCTYPE(w.BOOL, w.HWND, w.LPARAM)
+def text(window):
+    buffer = ctypes.create_unicode_buffer(2000)
+    user.SendMessageTimeoutW(w.HWND(window), TEXT, 2000, buffer, 2, 2000, None)
+    return buffer.value
+def kind(window):
+    buffer = ctypes.create_unicode_buffer(300)
+    user.GetClassNameW(w.HWND(window), buffer, 300)
+    return buffer.value
+def below(window):
+    children = []
+    user.EnumChildWindows(w.HWND(window), Each(lambda h, _: children.append(h) or True), 0)
+    return children
+@Each
 def look(window, _):
-    title, kind = (ctypes.create_unicode_buffer(300) for _ in "tk")
-    user.GetWindowTextW(w.HWND(window), title, 300)
-    user.GetClassNameW(w.HWND(window), kind, 300)
+    title = ctypes.create_unicode_buffer(300)
+    user.InternalGetWindowText(w.HWND(window), title, 300)
     if user.IsWindowVisible(w.HWND(window)) and title.value:
-        found.append([kind.value, title.value])
-        if len(sys.argv) > 1 and kind.value.startswith(sys.argv[1]):
-            user.PostMessageW(w.HWND(window), 16, 0, 0)  # WM_CLOSE
+        dialog = kind(window) == "#32770"
+        texts = [text(child) for child in below(window)] if dialog else []
+        found.append([kind(window), title.value, [t for t in texts if t]])
+        for word in presses:
+            known, name, what = word.split("|")
+            if kind(window).startswith(known) and title.value.startswith(name):
+                if what == "close":
+                    user.PostMessageW(w.HWND(window), CLOSE, 0, 0)
+                elif what.isdigit():
+                    user.PostMessageW(w.HWND(window), COMMAND, int(what), 0)
+                else:
+                    for child in below(window):
+                        if text(child) == what:
+                            user.PostMessageW(w.HWND(child), CLICK, 0, 0)
     return True
-user.EnumWindows(look, 0)
+waits = sys.argv[1:2] == ["wait"]
+presses = [] if waits else sys.argv[1:]
+while True:
+    found.clear()
+    user.EnumWindows(look, 0)
+    if not waits:
+        break
+    known, name, what = sys.argv[2].split("|")
+    fits = [t for k, n, t in found if k.startswith(known) and n.startswith(name)]
+    if any(not what or any(what in one for one in texts) for texts in fits):
+        break
+    time.sleep(0.2)
 print(json.dumps(found))
 """
+# Waits until a program's file can be written: until nobody runs it.
+_ENDED = """
+import sys, time
+while True:
+    try:
+        open(sys.argv[1], "r+b").close()
+        break
+    except OSError:
+        time.sleep(0.2)
+"""
+DIALOG = "#32770"
+OK, CANCEL, RETRY, YES = 1, 2, 4, 6  # an installer's way on is OK, too
 
 
 class WindowsUser:
@@ -61,6 +112,24 @@ class WindowsUser:
         (self.profile / "Desktop").mkdir(parents=True)  # else Wine takes the one of our own user
         self._screen, display = _screen()
         self._environment = self._variables(display)
+        self._started: list[subprocess.Popen[bytes]] = []
+        self._log_on()
+
+    def _log_on(self) -> None:
+        """Start Windows with a program that stays; else each program starts and ends all of it.
+
+        What runs beside the programs has its output, not theirs.
+        """
+        self._first = subprocess.Popen(
+            ["wine", "cmd"],
+            cwd=self._prefix,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._first.stdout
+        self._first.stdout.read(1)  # now there is a profile, too
 
     def _variables(self, display: str) -> dict[str, str]:
         script = f'. "{BENCH}/env.sh" && env -0'
@@ -73,36 +142,58 @@ class WindowsUser:
         own |= {"USER": NAME, "LOGNAME": NAME, "WINEDLLOVERRIDES": overrides}
         return variables | own
 
-    def run(self, *command: object, code: int = 0, offline: bool = False) -> tuple[str, str]:
+    def run(
+        self, *command: object, code: int = 0, offline: bool = False, **variables: str
+    ) -> tuple[str, str]:
         """Run a program to its end; what it has started may go on. Return what it has said.
 
         `offline`: all ways to the network lead nowhere.
         """
-        dead = {f"{kind}_PROXY": "http://127.0.0.1:9" for kind in ("HTTP", "HTTPS", "ALL")}
         said = Said(), Said()
-        process = subprocess.Popen(
-            ["wine", *map(str, command)],
-            cwd=self._prefix,
-            env=self._environment | (dead if offline else {}),
-            stdin=subprocess.DEVNULL,
-            stdout=said[0].end,
-            stderr=said[1].end,
-        )
+        process = self.start(*command, said=said, offline=offline, **variables)
         try:
             finished = process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             finished = None
-        ended = time.monotonic()
-        output, errors = (stream.text(until=ended + 5) for stream in said)
+        output, errors = (stream.text() for stream in said)
         assert finished == code, (command, finished, output, errors)
         return output, errors
 
+    def run_in(self, folder: Path, program: object, *switches: str, code: int = 0) -> str:
+        """Run an installer for a folder, or an uninstaller in one; return what it has said last.
+
+        Such a folder stands at the end of the line, without quotes; Wine sets quotes around words
+        with spaces.
+        """
+        key = "_?" if str(program).endswith("Uninstall.exe") else "/D"
+        return self.run(program, *switches, *f"{key}={self.seen(folder)}".split(" "), code=code)[1]
+
+    def start(
+        self,
+        *command: object,
+        said: tuple[Said, Said] | None = None,
+        offline: bool = False,
+        **variables: str,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program; without `said` nobody reads what it says."""
+        dead = {f"{kind}_PROXY": "http://127.0.0.1:9" for kind in ("HTTP", "HTTPS", "ALL")}
+        out, errors = (said[0].end, said[1].end) if said else (subprocess.DEVNULL,) * 2
+        process = subprocess.Popen(
+            ["wine", *map(str, command)],
+            cwd=self._prefix,
+            env=self._environment | (dead if offline else {}) | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=errors,
+        )
+        self._started.append(process)
+        return process
+
     def python(self) -> str:
-        """Name the Python that the installed release carries."""
-        (found,) = (self.programs / "python").glob("*/python.exe")
-        return self.seen(found)
+        """Name the Python that the installed release carries, or has fetched."""
+        return self.seen(sorted((self.programs / "python").glob("*/python.exe"))[0])
 
     @property
     def programs(self) -> Path:
@@ -110,23 +201,40 @@ class WindowsUser:
         return self.profile / "AppData" / "Local" / "Programs" / "GA3EnvManager"
 
     def seen(self, path: Path) -> str:
-        """Name a file of drive C: as Windows does."""
+        """Name a file of drive C: as Windows does; it need not be there."""
         return "C:\\" + str(path.relative_to(self._prefix / "drive_c")).replace("/", "\\")
 
-    def windows(self, close: str = "") -> list[list[str]]:
-        """List class and title of all windows on the screen; close those of a class."""
-        arguments = [close] if close else []
-        output, _ = self.run(self.python(), "-c", _WINDOWS, *arguments)
+    def windows(self, *presses: str) -> list[list[Any]]:
+        """List class, title and texts of all windows on the screen; press what is given."""
+        output, _ = self.run(self.python(), "-c", _WINDOWS, *presses)
         return json.loads(output)
 
-    def wait_for_window(self, kind: str, title: str) -> None:
-        """Wait until a window is on the screen."""
-        self.wait_for(lambda: any(k.startswith(kind) and t == title for k, t in self.windows()))
+    def press(self, kind: str, title: str, what: int | str) -> None:
+        """Press a button of a window: by its number, or its text; ``close`` closes the window."""
+        self.windows(f"{kind}|{title}|{what}")
+
+    def wait_for_window(self, kind: str, title: str, text: str = "") -> str:
+        """Wait until a window is on the screen, one with this text where it is given.
+
+        Return all of its texts.
+        """
+        words = ("wait", f"{kind}|{title}|{text}")
+        for found, name, texts in self.windows(*words):
+            if found.startswith(kind) and name.startswith(title) and text in "\n".join(texts):
+                return "\n".join(texts)
+        raise AssertionError(f"no window {title!r} with {text!r}")
+
+    def close_app(self) -> None:
+        """Close the app's window, and wait until nothing runs from its environment."""
+        self.press("Qt", "", "close")
+        program = self.seen(self.programs / ".venv" / "Scripts" / "pythonw.exe")
+        self.run(self.python(), "-c", _ENDED, program)
 
     def files(self) -> set[str]:
         """List all files of the user."""
-        found = (p.relative_to(self.profile).as_posix() for p in self.profile.rglob("*"))
-        return {name for name in found if (self.profile / name).is_file()}
+        walk = os.walk(self.profile)  # skips what is just being deleted
+        paths = (Path(folder, name) for folder, _, names in walk for name in names)
+        return {path.relative_to(self.profile).as_posix() for path in paths}
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until something is so."""
@@ -135,10 +243,27 @@ class WindowsUser:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
-    def close(self) -> None:
-        """End all programs of this Windows, and throw it away."""
+    def wait_for_files(self, wanted: set[str]) -> None:
+        """Wait until the user has these files, and no others."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self.files()) != wanted:
+            assert time.monotonic() < deadline, sorted(found ^ wanted)[:20]
+            time.sleep(0.1)
+
+    def switch_off(self) -> None:
+        """End all programs of this Windows at once, and start it again."""
+        self._end()
+        self._log_on()
+
+    def _end(self) -> None:
         subprocess.run(["wineserver", "-k"], env=self._environment, timeout=60)
         subprocess.run(["wineserver", "-w"], env=self._environment, timeout=60)
+        for process in (self._first, *self._started):
+            process.communicate()
+
+    def close(self) -> None:
+        """End this Windows, and throw it away."""
+        self._end()
         self._screen.kill()
         self._screen.wait()
         shutil.rmtree(self._prefix, ignore_errors=True)
@@ -156,10 +281,13 @@ class Said:
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def text(self, until: float) -> str:
-        """Return what came, after the program's end; wait until then for what it has started."""
+    def text(self) -> str:
+        """Return what came, after the program's end: all until it has been quiet for a while."""
         os.close(self.end)
-        self._thread.join(max(0.1, until - time.monotonic()))
+        known = -1
+        while known < len(self._bytes) and self._thread.is_alive():
+            known = len(self._bytes)
+            self._thread.join(QUIET_S)
         return self._bytes.decode("utf-8", "replace").replace("\r\n", "\n")
 
     def _read(self) -> None:

@@ -34,7 +34,6 @@ from tests.envmanager.moving.support import (
 # ---- what breaks off ----------------------------------------------------------------------------
 
 
-@pytest.mark.windows
 @pytest.mark.parametrize("moment", ["plan", "copy", "progress", "verify"])
 def test_a_cancelled_move_leaves_nothing(echo_at, tmp_path, moment):
     token = CancelToken()
@@ -91,7 +90,6 @@ def test_a_change_during_the_copy_stops_the_move(echo_at, tmp_path):
     node_call()
 
 
-@pytest.mark.windows
 def test_a_worker_that_starts_late_keeps_the_old_folder_until_it_ends(echo_at, tmp_path):
     """A node may begin a call in the old folder just before the new one is in force."""
     late = []
