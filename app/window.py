@@ -39,6 +39,7 @@ from app.theme import SPACE, Theme
 from app.widgets import build
 from app.widgets.activity import Activity
 from app.widgets.message_bar import MessageBar
+from envmanager import pipelines
 from envmanager.errors import GA3EnvError
 
 _NAVIGATION_PX = 172
@@ -67,7 +68,6 @@ PAGES = (
 ABOUT = Entry("about", "About", "info", ("app.pages.about", "AboutPage"))
 _MODULES = (".ga3module", ".ga3bundle")  # what `export-module` and `bundle create` make
 _IMAGES = (".tif", ".tiff", ".nd2", ".png", ".jpg", ".jpeg")
-_PIPELINES = (".yaml", ".yml", ".ga3pipeline")
 
 
 class MainWindow(QMainWindow):
@@ -201,7 +201,7 @@ class MainWindow(QMainWindow):
             self.show_page("try", image=path)
         elif path.is_dir() or path.suffix.lower() in _MODULES:
             self.show_page("modules", add=path)
-        elif path.suffix.lower() in _PIPELINES:
+        elif path.suffix.lower() in pipelines.SUFFIXES:
             self.show_page("batch", pipeline=path)
         else:
             return False
@@ -209,7 +209,7 @@ class MainWindow(QMainWindow):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
         """Take images, pipelines, modules and folders."""
-        known = (*_IMAGES, *_PIPELINES, *_MODULES)
+        known = (*_IMAGES, *pipelines.SUFFIXES, *_MODULES)
         if any(path.suffix.lower() in known or path.is_dir() for path in _dropped(event)):
             event.acceptProposedAction()
 

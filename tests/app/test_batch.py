@@ -310,7 +310,7 @@ steps:
 
 
 def test_a_pipeline_file_asks_for_its_variables_and_runs_as_it_is(page, qtbot, folder):
-    file = folder.parent / "invert.yaml"
+    file = folder.parent / "invert.ga3pipeline"
     file.write_text(PIPELINE, "utf-8")
     page.folders.take_paths([folder])
     drop(page, file)

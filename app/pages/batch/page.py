@@ -24,15 +24,14 @@ from app.pages.page import Page
 from app.theme import SPACE
 from app.widgets import build
 from envmanager.data import files
-from envmanager.pipelines import composing
+from envmanager.pipelines import SUFFIXES, composing
 from envmanager.pipelines import document as documents
 from envmanager.pipelines.document import Document
 from envmanager.pipelines.previewing import Preview
 
 _SETTLE_MS = 250  # who types a folder or a number is not asked at each key
 _FILES = "batch/pipelines"
-_YAML = (".yaml", ".yml")
-_KINDS = "Pipelines (*.yaml *.yml);;All files (*)"
+_KINDS = f"Pipelines ({' '.join(f'*{suffix}' for suffix in SUFFIXES)});;All files (*)"
 
 
 class BatchPage(Page):
@@ -130,7 +129,7 @@ class BatchPage(Page):
         """Open what was dropped."""
         event.acceptProposedAction()
         paths = _paths(event)
-        pipeline = next((path for path in paths if path.suffix.lower() in _YAML), None)
+        pipeline = next((path for path in paths if path.suffix.lower() in SUFFIXES), None)
         if pipeline:
             self.open_pipeline(pipeline)
         else:
