@@ -32,6 +32,8 @@ BUILD_LIMIT = 1800
 ON_A_SCREEN = "tests/app/test_windows_smoke.py"
 SCREENSHOTS = BENCH / "screenshots"
 SCREEN_LIMIT = 300
+# At times, with much to do, Wine starts no process: ERROR_INTERNAL_ERROR. Such a test runs again.
+START_REFUSED = r"\b(WinError|os error) 1359\b"
 
 
 class BenchError(Exception):
@@ -139,6 +141,7 @@ def run_tests(marked, arguments, limit, *, wine=None, env=None, home=HOME):
     command = [*(wine or [BENCH / "wexec"]), r"C:\ga3env\venv\Scripts\python.exe"]
     command += ["-m", "pytest", "-m", marked]
     command += ["-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=failed"]
+    command += ["--reruns", "2", "--only-rerun", START_REFUSED]
     command += [f"--junitxml=C:\\ga3env\\{report.name}", *arguments]
     env = wine_environment() | (env or {})
     process = subprocess.Popen(

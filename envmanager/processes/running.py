@@ -57,8 +57,11 @@ def _eldest(pid: int, found: Mapping[int, tuple[Running, int]]) -> int:
 def _all(folder: Path) -> Iterator[tuple[Running, int]]:
     start = os.path.normcase(os.path.join(folder, ""))  # noqa: PTH118 - with its last slash
     asked = ["pid", "ppid", "username", "cmdline", "create_time"]
-    for process in psutil.process_iter(asked):
-        told = process.info
+    for process in psutil.process_iter():
+        try:
+            told = process.as_dict(asked)
+        except (psutil.Error, OSError):  # it has just ended; Windows has errors of its own for that
+            continue
         for word in told["cmdline"] or ():
             if os.path.normcase(word).startswith(start):
                 file = folder / word[len(start) :]

@@ -119,7 +119,9 @@ def test_what_the_cache_has_needs_no_download(uv, wheels):
         index.headers["Cache-Control"] = "max-age=3600"
         _installed(uv(index), wheels[1:], "first")
         events = _installed(uv(index), wheels[1:], "again")
-        assert _progress(events) == [Progress(0, 0)]
+        again = _progress(events)  # before uv tells what it has, the sum of all may be named
+        assert {event.done for event in again} == {0}
+        assert again[-1] == Progress(0, 0)
         fresh = wheels[0].stat().st_size
         index.fail("*.whl", bytes_per_s=RATE)
         seen = _progress(_installed(uv(index), wheels, "more"))
