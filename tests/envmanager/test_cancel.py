@@ -105,7 +105,7 @@ class Place:
                 line = " ".join(process.cmdline())
                 if str(self.root) in line and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(line)
-            except (psutil.Error, OSError):  # it has just ended; Windows has its own errors for that
+            except (psutil.Error, OSError):  # it has just ended
                 continue
         return found
 
