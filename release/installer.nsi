@@ -47,11 +47,19 @@ VIAddVersionKey FileVersion "${VERSION}"
 VIAddVersionKey FileDescription "Installer of ${TITLE}"
 VIAddVersionKey LegalCopyright "${LICENSE}"
 
+Var Heading ; how it went, on the last two pages
+Var Subheading
+Var Outcome
+
 !define MUI_ICON "${ICON}"
 !define MUI_UNICON "${ICON}"
 !define MUI_WELCOMEFINISHPAGE_BITMAP "${BANNER}"
 !define MUI_ABORTWARNING
 !define MUI_COMPONENTSPAGE_NODESC
+!define MUI_INSTFILESPAGE_FINISHHEADER_TEXT "$Heading"
+!define MUI_INSTFILESPAGE_FINISHHEADER_SUBTEXT "$Subheading"
+!define MUI_FINISHPAGE_TITLE "$Heading"
+!define MUI_FINISHPAGE_TEXT "$Outcome"
 !define MUI_FINISHPAGE_RUN "$INSTDIR\${STARTER}"
 !define MUI_FINISHPAGE_RUN_TEXT "Open ${TITLE}"
 !define MUI_PAGE_CUSTOMFUNCTION_LEAVE CheckFolder
@@ -214,6 +222,9 @@ Section "-Set-up" SET_UP
   ${If} $Failed != ""
     SetAutoClose false
     SetErrorLevel 5
+    StrCpy $Heading "Installed, but not set up yet"
+    StrCpy $Subheading "The next start of the app goes on with it."
+    StrCpy $Outcome "${NOT_SET_UP}"
     ${If} ${Silent}
       !insertmacro Say "${NOT_SET_UP}"
     ${Else}
@@ -227,6 +238,9 @@ Section "-Set-up" SET_UP
 SectionEnd
 
 Function .onInit
+  StrCpy $Heading "Installed"
+  StrCpy $Subheading "${TITLE} is ready."
+  StrCpy $Outcome "${TITLE} is on your computer, with an entry in the Start menu."
   ${GetParameters} $0
   ClearErrors
   ${GetOptions} $0 "/DESKTOP" $1
