@@ -215,8 +215,10 @@ def test_remove_ends_an_idle_worker_and_frees_the_disk(installed, data_folder):
 
 
 @windows
-def test_remove_refuses_while_a_call_runs(environments, tiny, tiny_lock):
-    slow = WORKER.replace("return", "import time; time.sleep(threshold)\n    return")
+def test_remove_refuses_while_a_call_runs(environments, tiny, tiny_lock, tmp_path):
+    end = tmp_path / "end"
+    wait = f"import os, time\n    while not os.path.exists({str(end)!r}): time.sleep(0.05)\n    "
+    slow = WORKER.replace("return", f"{wait}return")
     write_module(tiny, tiny_lock, worker=slow, test="def test_nothing():\n    pass\n")
     environments.install("tiny")
     thread = threading.Thread(target=_mask, kwargs={"threshold": 3.0})
@@ -227,6 +229,7 @@ def test_remove_refuses_while_a_call_runs(environments, tiny, tiny_lock):
         time.sleep(0.05)
     with pytest.raises(ModuleInUse, match=f"PID {os.getpid()}"):
         environments.remove("tiny")
+    end.touch()
     thread.join(60)
     assert inventory.status(environments.data, "tiny").state == "ready"
     assert _mask(threshold=1.0) == [[0, 1], [1, 1]]
