@@ -271,5 +271,6 @@ def _small_dtype(labels: np.ndarray) -> np.dtype[Any]:
     """
     if labels.dtype.itemsize <= 2:
         return labels.dtype.newbyteorder("=")
-    highest = int(labels.max(initial=0))
-    return np.min_scalar_type(highest) if highest <= _MOST_UINT16 else np.dtype(np.int32)
+    lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
+    fits = lowest >= 0 and highest <= _MOST_UINT16  # a -1 must not become object 255
+    return np.min_scalar_type(highest) if fits else np.dtype(np.int32)

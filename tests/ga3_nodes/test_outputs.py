@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from ga3_nodes import client, connecting, home, outputs, records
+from ga3_nodes import client, connecting, functions, home, outputs, records
 from ga3_nodes.errors import (
     BadInput,
     Cancelled,
@@ -142,6 +142,13 @@ def test_labels_of_every_type_arrive_as_without_an_array(both):
             labels = segment(IMAGE, {"labels": target(4, 6)}, dtype, copy=copy)
             np.testing.assert_array_equal(labels, plain, err_msg=dtype)
         np.testing.assert_array_equal(plain, IMAGE.astype(dtype).astype(np.int32))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+def test_negative_numbers_do_not_become_objects_on_the_way(dtype):
+    labels = np.array([[-1, 0], [7, 300]], dtype)
+    assert functions.wire_dtype("labels", labels, small=True) == np.int32
+    assert functions.wire_dtype("labels", labels.clip(0), small=True) == np.uint16
 
 
 def test_frames_and_volumes_of_any_layout(both):
