@@ -22,8 +22,6 @@ from ga3_nodes.running import Running
 # Weak: the code of an older edit or generation shall go, with its model.
 _known: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str]] = weakref.WeakKeyDictionary()
 
-_MOST_UINT16 = 0xFFFF
-
 
 def read_declaration(folder: Path) -> dict[str, Any]:
     """Return the module's declaration from ``module.json``, else from ``module.toml``."""
@@ -255,22 +253,12 @@ def wire_dtype(kind: str, array: np.ndarray, *, small: bool = False) -> np.dtype
     Parameters
     ----------
     small : bool
-        Labels travel in a smaller type that holds their numbers: who gets them casts them.
+        Labels that the module made in a type of 8 or 16 bits travel in it: who gets them casts
+        them. (To look through wider ones for what they need cost more than it saved.)
     """
     if kind == "labels":
-        return _small_dtype(array) if small else np.dtype(np.int32)
+        kept = small and array.dtype.itemsize <= 2
+        return array.dtype.newbyteorder("=") if kept else np.dtype(np.int32)
     if array.dtype.name in ("uint8", "uint16"):
         return array.dtype.newbyteorder("=")
     return np.dtype(np.uint8 if array.dtype == bool else np.float32)
-
-
-def _small_dtype(labels: np.ndarray) -> np.dtype[Any]:
-    """Return a type that holds labels and is no larger than int32.
-
-    To look for the highest number costs less than to write and read the bytes that it saves.
-    """
-    if labels.dtype.itemsize <= 2:
-        return labels.dtype.newbyteorder("=")
-    lowest, highest = int(labels.min(initial=0)), int(labels.max(initial=0))
-    fits = lowest >= 0 and highest <= _MOST_UINT16  # a -1 must not become object 255
-    return np.min_scalar_type(highest) if fits else np.dtype(np.int32)

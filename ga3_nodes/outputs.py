@@ -1,7 +1,8 @@
 """Arrays of a caller that take outputs of a call: checked before it, written when all has come.
 
-Labels may then travel in a smaller type that holds their numbers, and become int32 only where they
-end: up to 255 objects take a quarter of the bytes that both processes would else write and read.
+Labels that the module made in a smaller type than int32 then travel in it, and become int32 only
+where they end: those of a byte take a quarter of the bytes that both processes would else write and
+read.
 """
 
 from __future__ import annotations
