@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks.round_trip import module_process
 from envmanager.commands import bench
 from ga3_nodes.locks import FileLock
 from tests.sharing import once
@@ -99,6 +100,26 @@ def test_goals_are_judged(measured):
         reached = (goal["value"] - goal["limit"]) * (1 if goal["at_least"] else -1) >= 0
         assert goal["met"] == reached
     assert len([name for name in goals if "2048" in name]) == 4
+
+
+def test_processes_of_a_module_import_its_worker_or_its_library(tmp_path, monkeypatch):
+    monkeypatch.setitem(module_process._LIBRARIES, "mine", "mine_library")
+    declared = {"name": "mine", "functions": {}}
+    (tmp_path / "module.json").write_text(json.dumps(declared), "utf-8")
+    for name in ("worker", "mine_library"):
+        code = f"with open({str(tmp_path / name)!r}, 'a') as file: file.write('.')"
+        (tmp_path / f"{name}.py").write_text(code, "utf-8")
+    module = {"name": "mine", "python": sys.executable, "folder": str(tmp_path)}
+    module["env"] = {"PYTHONPATH": str(tmp_path)}
+    rows = module_process.rows(tmp_path, module, (8, 8), floor_ms=1.0)
+    assert [row["transport"] for row in rows] == ["process_module", "process_library"]
+    for row, imported in zip(rows, ("worker", "mine_library"), strict=True):
+        assert (row["module"], row["shape"], row["calls"]) == ("mine", [8, 8], 3)
+        assert row["x_floor"] == row["median_ms"] > 0
+        assert len((tmp_path / imported).read_text()) == 1 + 3  # the first is not timed
+    module["name"] = "another"
+    rows = module_process.rows(tmp_path, module, (8, 8), floor_ms=1.0)
+    assert [row["transport"] for row in rows] == ["process_module"]
 
 
 def test_nothing_of_a_run_stays(measured, our_turn):

@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
         for module in plan["modules"]:
             _tell(f"Processes with the packages of {module['name']}, {title} pixels")
             floor_ms = next(row["median_ms"] for row in rows if row["shape"] == list(shape))
-            rows.append(module_process.row(folder, module, shape, floor_ms))
+            rows += module_process.rows(folder, module, shape, floor_ms)
     figures["ping_ms"] = measure.ping(plan["pings"])
     json.dump({"rows": rows, **figures, "goals": goals.reached(rows, figures)}, sys.stdout)
 

@@ -1,12 +1,13 @@
 """The other process of the transports that are neither ours nor Appose's.
 
 ``python -m benchmarks.round_trip.peer``, in the project's folder: without arguments it lives on and
-answers JSON lines; ``IMAGE.npy MASK.npy`` is one call, and ``IMAGE.npy MASK.npy MODULE_FOLDER`` one
-that loads the module of that folder first.
+answers JSON lines; ``IMAGE.npy MASK.npy`` is one call. With ``worker MODULE_FOLDER`` behind them it
+loads that folder's ``worker.py`` first, with ``library NAME`` it imports a package.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from math import prod
@@ -48,13 +49,14 @@ def live_on() -> None:
         sys.stdout.buffer.flush()
 
 
-def once(image: str, mask: str, module: str = "") -> None:
-    """Do one call, and the imports of a module's ``worker.py`` before."""
-    if module:
+def once(image: str, mask: str, before: str = "", name: str = "") -> None:
+    """Do one call, and before it the imports of a module's ``worker.py`` or of its library."""
+    if before == "worker":
         from ga3_nodes import functions
 
-        folder = Path(module)
-        functions.load_worker(folder, functions.read_declaration(folder))
+        functions.load_worker(Path(name), functions.read_declaration(Path(name)))
+    elif before == "library":
+        importlib.import_module(name)
     with_files(image, mask)
 
 
