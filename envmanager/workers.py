@@ -133,12 +133,19 @@ def _silent(data: DataFolder, record: records.WorkerRecord) -> Worker:
 
 
 def _users(clients: list[User], *, busy: bool, since: float | None) -> list[User]:
-    """Return the programs among a worker's clients; a host of an older app says less of them."""
-    return [
-        {"since": since, "busy": busy, **user}
-        for user in clients
-        if user.get("program") != client.MANAGER
-    ]
+    """Return the programs among a worker's clients, each once, though it may be connected twice.
+
+    A host of an older app says less of them.
+    """
+    found: dict[tuple[Any, Any], User] = {}
+    for told in clients:
+        user = {"since": since, "busy": busy, **told}
+        if user.get("program") == client.MANAGER:
+            continue
+        known = found.setdefault((user.get("program"), user.get("pid")), user)
+        known["busy"] = known["busy"] or user["busy"]
+        known["since"] = min(known["since"] or 0.0, user["since"] or 0.0) or None
+    return list(found.values())
 
 
 def users(data: DataFolder, module: str) -> list[User]:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import psutil
 import pytest
 
@@ -94,6 +95,23 @@ def test_only_the_programs_whose_calls_wait_are_busy(data, start):
     programs.until(lambda: _busy(data))
     states = {user["pid"] == os.getpid(): user["busy"] for user in workers.users(data, "echo")}
     assert states == {True: False, False: True}
+
+
+@windows
+def test_a_program_with_two_connections_is_one_user(data):
+    image = np.zeros((4, 4), np.uint16)
+    client.call("echo", "segment", {"image": image})
+    before = time.time()
+    batch = client.call_many("echo", "segment", [{"image": image}] * 2)
+    next(batch)  # it has a connection of its own
+    (worker,) = workers.live(data)
+    (record,) = (record for _, record in records.live(data.root))
+    mine = [told for told in client.status(record)["clients"] if told["pid"] == os.getpid()]
+    batch.close()
+    assert len([told for told in mine if told["program"] != client.MANAGER]) == 2
+    (user,) = worker.clients
+    assert user["pid"] == os.getpid()
+    assert user["since"] <= before  # since the first of them
 
 
 def test_a_time_before_today_has_its_date():
