@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ga3_nodes import connecting, home, wire
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed, WorkerTimeout
 from ga3_nodes.link import Link
-from ga3_nodes.results import Array, Inputs, Result
+from ga3_nodes.results import Array, Inputs, Result, named
 from ga3_nodes.running import Progress
 from ga3_nodes.waiting import Patience
 
@@ -110,6 +110,7 @@ class Batch:
 
     def _hand_over(self, link: Link, arrays: Mapping[str, Array]) -> int:
         message = self._message
+        named("inputs", arrays)
         if isinstance(arrays, Inputs):
             message = {**message, "axes": dict(arrays.axes)}
         return link.submit(message, arrays, wants_progress=self._progress is not None)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ga3_nodes import home, params, waiting, weights
+from ga3_nodes import home, params, results, waiting, weights
 from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, WorkerStartFailed
 from ga3_nodes.results import Array, Delivery, Inputs, Result
 from ga3_nodes.running import Progress, Running
@@ -59,6 +59,7 @@ def call(
     progress: Progress | None = None,
     copy: bool = True,
     out: Mapping[str, np.ndarray] | None = None,
+    accept: Callable[[Result], object] | None = None,
 ) -> Result:
     """Call `function` of the published environment of `module`.
 
@@ -85,6 +86,9 @@ def call(
         and is then that output in the result. int32 takes labels; uint8, uint16 and floats take
         images, rounded and clipped to their range. Each has the shape of its output, but for axes
         of length 1, which may be missing or added. Nothing is written where the call fails.
+    accept : callable, optional
+        Gets the outputs when all have come, as views, before any is written into `out`: what it
+        raises ends the call, and nothing is written. It must not call the module itself.
 
     Raises
     ------
@@ -101,8 +105,12 @@ def call(
     """
     entry = home.published(module)
     message = _message(entry, function, parameters, axes)
+    results.named("inputs", arrays)
     patience = waiting.patience(timeout, cancelled)
-    delivery = _into(out, entry, message, arrays, copy) if out else Delivery(copy)
+    if out:
+        delivery = _into(entry, message, arrays, copy, out, accept)
+    else:
+        delivery = Delivery(copy, accept=accept)
     place = _call_here if entry.runs_here else _call_worker
     run = functools.partial(place, entry, message, arrays, patience, progress, delivery)
     if folder := os.environ.get(_KEEP_FILES):
@@ -187,21 +195,22 @@ def _message(
     if spec is None:
         raise BadInput(f"{entry.name} has no function {function!r}.", code="unknown_function")
     declared = spec.get("parameters", {})
-    given = params.complete(declared, parameters or {})
+    given = params.complete(declared, results.named("parameters", parameters or {}))
     return {
         "type": "call",
         "function": function,
         "params": weights.resolve(entry.name, entry.title, declared, given, home.roots(entry.root)),
-        "axes": dict(axes or {}),
+        "axes": dict(results.named("axes", axes or {})),
     }
 
 
 def _into(
-    out: Mapping[str, np.ndarray],
     entry: home.ModuleEntry,
     message: dict[str, Any],
     arrays: Mapping[str, Array],
     copy: bool,
+    out: Mapping[str, np.ndarray],
+    accept: Callable[[Result], object] | None,
 ) -> Delivery:
     """Check the caller's arrays; let the worker know which labels need not be int32 yet."""
     from ga3_nodes import outputs  # a call without them shall not pay for its import
@@ -209,7 +218,7 @@ def _into(
     function = entry.functions[message["function"]]
     outputs.check(out, function, arrays, message["axes"])
     message["small"] = outputs.small(out, function)
-    return Delivery(copy, dict(out), function["outputs"])
+    return Delivery(copy, dict(out), function["outputs"], accept)
 
 
 def _call_worker(

@@ -141,6 +141,8 @@ def _connect(entry: home.ModuleEntry, stem: Path) -> Link | None:
         connection.close()
         if records.read(stem) != record:
             return None  # it was the key of a worker that was killed, at its successor's socket
+        if not locks.is_locked(records.lease_path(stem)):
+            return None  # it has died just now, and a copy of its process keeps the socket open
         raise
     return Link(entry, connection, {**welcome, "log": record.log}, stem)
 

@@ -1,6 +1,8 @@
 """Between GA3's arrays, always (z, y, x, component), and the axes and types of modules and NIS.
 
 Nothing here guesses: what does not fit gives None or an error, never a picture that looks right.
+What writes into an output comes in two steps: a function whose name begins with ``ready_`` does all
+that can fail, and returns the rest. So several outputs are written all, or none of them.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from ga3_nodes.errors import BadInput, ModuleFailed
 _ORDERS = ("yx", "yxc", "zyx", "zyxc")  # the plainest that holds the data comes first
 _AUTHOR = "This is a defect of the module; tell its author."
 _TYPES = {"int": "biu", "float": "biuf", "string": "U"}  # numpy's kinds that a column may have
+
+Write = Callable[[], object]
 
 
 def axes_for(declared: Sequence[str], depth: int, components: int) -> str | None:
@@ -65,20 +69,24 @@ def label_shapes(shape: tuple[int, ...], axes: str) -> list[tuple[int, ...]]:
     return [shape[:-1] if axes.endswith("c") else shape]
 
 
-def write_labels(out: np.ndarray, labels: np.ndarray) -> None:
-    """Write object ids into a binary of NIS: int32 as they are, uint8 with the objects kept apart.
+def ready_labels(out: np.ndarray, labels: np.ndarray) -> Write:
+    """Return what writes object ids into a binary of NIS.
+
+    They come into int32 as they are, into uint8 with the objects kept apart.
 
     Raises
     ------
     BadInput
         The output is no binary.
+    ModuleFailed
+        The labels do not lie on it.
     """
     fitted = to_nis(labels, out.shape)
     _check_ids(out)
     if out.dtype == np.int32:
-        copying.copy_into(out, fitted)
-    else:
-        np.greater(_separated(fitted[..., 0]), 0, out=out[..., 0], casting="unsafe")
+        return lambda: copying.copy_into(out, fitted)
+    apart = _separated(fitted[..., 0])
+    return lambda: np.greater(apart, 0, out=out[..., 0], casting="unsafe")
 
 
 def check_binary(out: np.ndarray, name: str, image: tuple[int, ...]) -> None:
@@ -113,18 +121,27 @@ def _check_ids(out: np.ndarray) -> None:
         )
 
 
-def write_image(out: np.ndarray, image: np.ndarray) -> None:
-    """Write an image into a channel of NIS, clipped to its range and rounded, never wrapped.
+def ready_image(out: np.ndarray, image: np.ndarray) -> Write:
+    """Return what writes an image into a channel of NIS, clipped to its range and rounded.
 
-    What is no number becomes 0 in a channel of whole numbers.
+    What is no number becomes 0 in a channel of whole numbers; nothing ever wraps around.
+
+    Raises
+    ------
+    ModuleFailed
+        The image does not fit the channel.
     """
-    write_pixels(out, to_nis(image, out.shape))
+    return ready_pixels(out, to_nis(image, out.shape))
 
 
-def write_pixels(out: np.ndarray, image: np.ndarray) -> None:
-    """Do as `write_image`, with an array of any axes into one of the same shape."""
+def ready_pixels(out: np.ndarray, image: np.ndarray) -> Write:
+    """Do as `ready_image`, with an array of any axes for one of the same shape."""
     if out.dtype.kind != "f" and not np.can_cast(image.dtype, out.dtype):
         image = _clipped(image, out.dtype)
+    return lambda: _cast_into(out, image)
+
+
+def _cast_into(out: np.ndarray, image: np.ndarray) -> None:
     with np.errstate(over="ignore"):  # holds for this thread only: hence no `copying`
         np.copyto(out, image, casting="unsafe")
 
@@ -201,29 +218,52 @@ def _column(name: str, declared: dict[str, Any], values: Sequence[Any]) -> list[
     return [convert(value) for value in values]
 
 
-def stack(parts: Sequence[Any], kind: str, out: np.ndarray | None = None) -> np.ndarray:
+def stack(parts: Sequence[np.ndarray], kind: str) -> np.ndarray:
     """Return the results of single slices as one array; ids of labels become different ones.
-
-    Parameters
-    ----------
-    out : ndarray, optional
-        int32 (z, y, x), into which labels are written. It is left as it is where this fails.
 
     Raises
     ------
     ModuleFailed
-        There are more objects than an int32 can count.
+        The slices differ in shape, or hold more objects than an int32 can count.
     """
+    shapes = {part.shape for part in parts}
+    if len(shapes) > 1:
+        told = " and ".join(map(str, sorted(shapes)))
+        raise ModuleFailed(f"The module gave slices of different shapes: {told}.", _AUTHOR)
     if kind != "labels":
         return np.stack(parts)
+    volume = np.empty((len(parts), *parts[0].shape), np.int32)
+    ready_volume(volume, parts)()
+    return volume
+
+
+def ready_volume(out: np.ndarray, parts: Sequence[np.ndarray]) -> Write:
+    """Return what writes the labels of single slices into a volume, with ids that differ.
+
+    Parameters
+    ----------
+    out : ndarray
+        int32 (z, y, x).
+    parts : sequence of ndarray
+        The labels (y, x) of each slice.
+
+    Raises
+    ------
+    ModuleFailed
+        The labels do not lie on their slices, or there are more objects than an int32 can count.
+    """
+    if any(part.shape != out.shape[1:] for part in parts):
+        raise ModuleFailed("The module gave labels that do not lie on their slices.", _AUTHOR)
     highest = [int(labels.max(initial=0)) for labels in parts]
     if sum(highest) > np.iinfo(np.int32).max:
         raise ModuleFailed("The slices hold more objects than can be numbered.", _AUTHOR)
-    volume = np.empty((len(parts), *parts[0].shape), np.int32) if out is None else out
+    return lambda: _number(out, parts, highest)
+
+
+def _number(out: np.ndarray, parts: Sequence[np.ndarray], highest: Sequence[int]) -> None:
     used = 0
-    for plane, labels, most in zip(volume, parts, highest, strict=True):
+    for plane, labels, most in zip(out, parts, highest, strict=True):
         np.copyto(plane, labels, casting="unsafe")
         if used:
             np.add(plane, used, out=plane, where=plane > 0)
         used += most
-    return volume

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ga3_nodes import devices, frames, params, shm
-from ga3_nodes.errors import BadInput, Cancelled, GA3EnvError, ModuleFailed
+from ga3_nodes.errors import BadInput, Cancelled, ConfigError, GA3EnvError, ModuleFailed
 from ga3_nodes.running import Running
 
 # Weak: the code of an older edit or generation shall go, with its model.
@@ -24,7 +24,23 @@ _known: weakref.WeakKeyDictionary[Callable[..., Any], frozenset[str]] = weakref.
 
 
 def read_declaration(folder: Path) -> dict[str, Any]:
-    """Return the module's declaration from ``module.json``, else from ``module.toml``."""
+    """Return the module's declaration from ``module.json``, else from ``module.toml``.
+
+    Raises
+    ------
+    ConfigError
+        There is none that can be read.
+    """
+    try:
+        return _declaration(folder)
+    except (OSError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"{folder} holds no module that can be read ({type(error).__name__}: {error}).",
+            "Give the folder of a module; if it is one, install that module again.",
+        ) from error
+
+
+def _declaration(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "module.json").read_text("utf-8")))
     except FileNotFoundError:
@@ -123,6 +139,7 @@ def run_function(
         raise BadInput(f"The module has no function {function!r}.", code="unknown_function")
     if sorted(arrays) != sorted(spec["inputs"]):
         raise BadInput(f"{function} takes {', '.join(spec['inputs'])}; got {', '.join(arrays)}.")
+    _check_axes(function, spec["inputs"], arrays, axes)
     running = running or Running()
     if running.cancelled():
         raise Cancelled("The call was cancelled.")
@@ -144,6 +161,25 @@ def run_function(
         if output["kind"] == "labels":
             _check_labels(name, results[name], arrays[first].shape, axes.get(first, ""))
     return results
+
+
+def _check_axes(
+    function: str, declared: dict[str, Any], arrays: dict[str, np.ndarray], axes: dict[str, str]
+) -> None:
+    """Refuse inputs of other axes than declared, which only look like what the function takes."""
+    if not axes.keys() <= declared.keys():
+        unknown = ", ".join(sorted(axes.keys() - declared.keys()))
+        raise BadInput(f"Axes are given for {unknown}, which is no input of {function}.")
+    for name, array in arrays.items():
+        orders, told = declared[name].get("axes"), axes.get(name)
+        fitting = [one for one in orders or () if len(one) == array.ndim]
+        if orders and not (told in fitting if told else fitting):
+            given = f", given as {told}" if told else ""
+            raise BadInput(
+                f"The input {name!r} has the shape {array.shape}{given}.",
+                f"{function} takes arrays of the axes {' or '.join(orders)}.",
+                code="wrong_axes",
+            )
 
 
 def _parameters(function: Callable[..., Any]) -> frozenset[str]:

@@ -206,7 +206,7 @@ def read_config(root: Path) -> dict[str, Any]:
         modules = config.setdefault("modules", {})
         if not isinstance(schema, int) or not (newer or isinstance(modules, dict)):
             raise TypeError(f"schema {schema!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"{path} is damaged ({type(error).__name__}: {error}).",
             "Rename the file and run the installation again: the environments are kept.",

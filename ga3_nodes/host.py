@@ -48,6 +48,7 @@ from ga3_nodes.peers import SLOTS, Peer
 from ga3_nodes.running import Running
 
 EXIT_FAILED = 1
+_STDOUT = 1  # goes to the worker's log
 EXIT_ABANDONED = 77  # whoever waited for the running call is gone
 _WATCH_S = 2.0  # how often an idle worker looks whether it is retired
 _GRACE_S = 2.0  # how long a call may run on that nobody waits for
@@ -82,6 +83,7 @@ class Server:
         self.changed = threading.Event()  # who uses the worker: the note is to be written
         self.jobs: queue.Queue[tuple[Peer, wire.Message] | None] = queue.Queue()
         self.peers: list[Peer] = []
+        self.log = Path(os.environ.get("GA3ENV_WORKER_LOG", ""))
         self.key = secrets.token_bytes(32)
         self.started = time.time()
         self.last_call = time.monotonic()
@@ -99,11 +101,22 @@ class Server:
                 print(f"{self.name} {self.generation} is not the published generation.")
                 return spawn.EXIT_RETIRED
             self._announce()
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=self._disown)
             self._import()
             self._run_jobs()
             return 0
         finally:
             self._leave()
+
+    def _disown(self) -> None:
+        """Let go, in a copy that the module makes of this process, of what tells that it lives.
+
+        Else whoever waits for a worker that died would wait for the copy.
+        """
+        self.lease.disown()
+        for peer in self.peers:
+            peer.connection.close()
 
     def _is_published(self) -> bool:
         data = home.read_config(self.root)["modules"].get(self.name)
@@ -228,6 +241,7 @@ class Server:
                 _log("The client is gone: its call is stopped.")
                 if self._is_found():
                     records.sweep(self.stem)
+                spawn.kill(os.getpid())  # with the processes in which the module computes
                 os._exit(EXIT_ABANDONED)
             time.sleep(0.05)
 
@@ -254,6 +268,7 @@ class Server:
             self.running = job[0]
             self._run_job(*job)
             self.running = None
+            spawn.shorten(self.log, _STDOUT)
             job[0].answered += 1
             self.changed.set()
             self.last_call = time.monotonic()
@@ -334,8 +349,9 @@ def _address(stem: Path) -> str:
 
 
 def _log(what: object) -> None:
-    """Write to the worker's log, which its stdout goes to."""
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}", flush=True)
+    """Write to the worker's log, whatever the module has made of `sys.stdout`."""
+    with contextlib.suppress(OSError):  # a full disk
+        os.write(_STDOUT, f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}\n".encode(errors="replace"))
 
 
 def _daemon(target: Callable[..., object], *args: object) -> None:

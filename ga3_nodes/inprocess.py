@@ -182,7 +182,9 @@ def _output(kind: str, value: Any, copy: bool, written: bool) -> Any:
         return value
     with np.errstate(all="ignore"):
         dtype = functions.wire_dtype(kind, value)
-        return value.astype(dtype, order="C", copy=copy and not written)
+        found = value.astype(dtype, order="C", copy=copy and not written)
+        # What lies on an input is no array for whoever wants to change the result.
+        return found if written or found.flags.writeable else found.copy()
 
 
 def _log(entry: home.ModuleEntry, error: GA3EnvError) -> None:

@@ -58,6 +58,11 @@ class Lease:
                 if lock.held:
                     lock.write_note(note)
 
+    def disown(self) -> None:
+        """Let go of the lease in a copy of the process, as `locks.FileLock.disown`."""
+        for lock in (self._private, self._public):
+            lock.disown()
+
     def release(self) -> None:
         """Give the lease back."""
         with self._writing:

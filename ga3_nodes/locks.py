@@ -102,6 +102,12 @@ class FileLock:
         if fd is not None:
             _give_back(fd, self.path, remove=remove)
 
+    def disown(self) -> None:
+        """Let go of the lock in a copy of the process that holds it, which goes on holding it."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
     def __enter__(self) -> FileLock:
         """Hold the lock, waiting for it without limit."""
         self.acquire(timeout=float("inf"))

@@ -11,6 +11,7 @@ never left empty in silence.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -68,7 +69,8 @@ class ExternalModuleNode:
             limit by default.
         out : mapping, optional
             Outputs of NIS by the names of what is written into them, such as
-            ``{"labels": out[0]}``, as `write` does. Where it raises, what they hold means nothing.
+            ``{"labels": out[0]}``, as `write` does. They are written when all of them fit: where
+            this raises, nothing is.
 
         Returns
         -------
@@ -102,14 +104,13 @@ class ExternalModuleNode:
         }
         targets = dict(out or {})
         binaries = self._binaries(targets, next(iter(arrays.values())))
-        call = _Call(self, parameters or {}, timeout, cancelled, binaries)
+        others = {name: one for name, one in targets.items() if name not in binaries}
+        accept = functools.partial(self._write_all, others)
+        call = _Call(self, parameters or {}, timeout, cancelled, binaries, accept)
         if all(axes.values()):
             result = call.run(arrays, {name: found or "" for name, found in axes.items()})
         else:
             result = call.run_slices(arrays, spec)
-        for name, target in targets.items():
-            if name not in binaries:
-                self.write(target, name, result[name])
         for note in result.notes:
             print(f"{self.title}: {note}")  # to NIS's log
         return result
@@ -133,13 +134,23 @@ class ExternalModuleNode:
         ModuleFailed
             The result does not fit its declaration or the node's output.
         """
+        self._ready(name, out, value)()
+
+    def _write_all(self, out: Mapping[str, Any], result: Result) -> None:
+        """Write results, when all of them fit; tables first, since NIS may refuse them itself."""
+        tables = [name for name in out if self._outputs[name]["kind"] == "table"]
+        arrays = [name for name in out if name not in tables]
+        for write in [self._ready(name, out[name], result[name]) for name in tables + arrays]:
+            write()
+
+    def _ready(self, name: str, out: Any, value: Any) -> frames.Write:
+        """Return what writes a result into an output of NIS."""
         spec = self._declared(name, out)
         if spec["kind"] == "table":
-            out.withColData(*frames.columns(name, spec.get("columns", []), value))
-        elif spec["kind"] == "labels":
-            frames.write_labels(out.data, np.asarray(value))
-        else:
-            frames.write_image(out.data, np.asarray(value))
+            columns = frames.columns(name, spec.get("columns", []), value)
+            return lambda: _fill(out, name, columns)
+        ready = frames.ready_labels if spec["kind"] == "labels" else frames.ready_image
+        return ready(out.data, np.asarray(value))
 
     def _binaries(self, out: Mapping[str, Any], frame: np.ndarray) -> _Frames:
         """Check NIS's outputs; return the arrays that take labels as they are, of int32.
@@ -165,8 +176,13 @@ class ExternalModuleNode:
             raise BadInput(
                 f"{self.title} has no output {name!r}.", "Generate the node's script anew."
             )
-        is_table = spec["kind"] == "table"
-        if hasattr(out, "withColData") != is_table:
+        is_table, takes_table = spec["kind"] == "table", hasattr(out, "withColData")
+        if isinstance(out, np.ndarray) or not (takes_table or hasattr(out, "data")):
+            raise BadInput(
+                f"What shall take {name!r} is {type(out)}, no output of NIS.",
+                "Pass the output itself, such as out[0].",
+            )
+        if takes_table != is_table:
             raise BadInput(
                 f"The output {name!r} of {self.title} is {_a_kind(spec['kind'])}, but the node's "
                 f"output is {'an image' if is_table else 'a table'}.",
@@ -196,6 +212,8 @@ class _Call:
     ----------
     binaries : dict of ndarray
         int32 (z, y, x, 1) of NIS that take labels, by their names.
+    accept : callable
+        Gets the result before these are written.
     """
 
     def __init__(
@@ -205,12 +223,14 @@ class _Call:
         timeout: float | None,
         cancelled: Callable[[], bool],
         binaries: _Frames,
+        accept: Callable[[Result], object],
     ) -> None:
         self._node = node
         self._parameters = parameters
         self._timeout = timeout
         self._cancelled = cancelled
         self._binaries = binaries
+        self._accept = accept
 
     def run(self, arrays: _Frames, axes: dict[str, str]) -> Result:
         plain = axes[next(iter(arrays))].replace("c", "")  # of the labels
@@ -224,6 +244,7 @@ class _Call:
             cancelled=self._cancelled,
             copy=False,
             out={name: frames.to_module(one, plain) for name, one in self._binaries.items()},
+            accept=self._accept,
         )
 
     def run_slices(self, arrays: _Frames, spec: dict[str, Any]) -> Result:
@@ -240,11 +261,17 @@ class _Call:
         if len(depths) > 1:
             raise BadInput(f"The inputs of {self._node.title} differ in their number of slices.")
         results = self._of_slices(arrays, axes, depths.pop())
-        taking = {name: frames.to_module(one, "zyx") for name, one in self._binaries.items()}
-        stacked = Result(
-            (name, frames.stack([r[name] for r in results], output["kind"], taking.get(name)))
-            for name, output in spec["outputs"].items()
-        )
+        stacked, ready = Result(), []
+        for name, output in spec["outputs"].items():
+            parts = [one[name] for one in results]
+            if name in self._binaries:
+                stacked[name] = frames.to_module(self._binaries[name], "zyx")
+                ready.append(frames.ready_volume(stacked[name], parts))
+            else:
+                stacked[name] = frames.stack(parts, output["kind"])
+        self._accept(stacked)
+        for write in ready:
+            write()
         stacked.seconds = sum(r.seconds for r in results)
         stacked.device, stacked.worker_pid = results[-1].device, results[-1].worker_pid
         stacked.notes = list(dict.fromkeys(note for r in results for note in r.notes))
@@ -273,6 +300,17 @@ class _Call:
         return results
 
 
+def _fill(out: Any, name: str, columns: tuple[list[str], list[list[Any]]]) -> None:
+    """Fill a table of NIS, which raises errors of its own."""
+    try:
+        out.withColData(*columns)
+    except Exception as error:
+        raise BadInput(
+            f"NIS does not take the table {name!r} ({type(error).__name__}: {error}).",
+            f"Define these columns in the node's output(): {', '.join(columns[0])}.",
+        ) from error
+
+
 def _to_module(arrays: _Frames, axes: dict[str, str]) -> _Frames:
     return {name: frames.to_module(frame, axes[name]) for name, frame in arrays.items()}
 
@@ -287,7 +325,7 @@ def _by_name(data: Any, declared: Mapping[str, Any], title: str) -> _Frames:
     if isinstance(data, Mapping):
         given = dict(data)
     else:
-        several = [data] if isinstance(data, np.ndarray) else list(data)
+        several = list(data) if isinstance(data, (list, tuple)) else [data]
         given = dict(zip(names, several, strict=False)) if len(several) == len(names) else {}
     if sorted(given) != sorted(names):
         raise BadInput(
@@ -297,8 +335,9 @@ def _by_name(data: Any, declared: Mapping[str, Any], title: str) -> _Frames:
     arrays = {name: np.asarray(given[name]) for name in names}
     for name, array in arrays.items():
         if array.ndim != 4 or not array.size:
+            what = f"has the shape {array.shape}" if array.shape else f"is {type(given[name])}"
             raise BadInput(
-                f"The input {name!r} has the shape {array.shape}, not (z, y, x, component).",
+                f"The input {name!r} {what}, not (z, y, x, component).",
                 "Pass the data of NIS's inputs as they are: inp[0].data.",
             )
         if declared[name].get("kind") == "labels" and array.dtype != np.int32:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
     Raises
     ------
     BadInput
-        A file, a parameter or the image is refused.
+        A file, a parameter or the image is refused, or an output cannot be written: none is then.
     ModuleFailed
         The function failed.
     """
@@ -50,12 +51,13 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
     for what, given in (("input", options.input), ("output", options.output)):
         if len(given) > len(spec[what + "s"]):
             raise BadInput(f"{options.function} has the {what}s {', '.join(spec[what + 's'])}.")
+    targets = _targets(options.output, spec["outputs"])
     arrays = {
         name: data_files.read(Path(text).absolute())
         for name, text in zip(spec["inputs"], options.input, strict=False)
     }
     given = _parameters(folder, declaration, spec.get("parameters", {}), options.param)
-    axes = dict.fromkeys(arrays, options.axes)
+    axes = dict.fromkeys(list(arrays)[:1], options.axes)
     worker = functions.load_worker(folder, declaration)
     running = Running(os.environ.get("GA3ENV_DEVICE", devices.CPU))
     results = functions.run_function(
@@ -63,12 +65,48 @@ def run_once(folder: Path, options: argparse.Namespace) -> None:
     )
     for note in running.notes:
         print(f"note: {note}")
-    for (name, result), path in zip(results.items(), options.output, strict=False):
-        kind = spec["outputs"][name]["kind"]
-        if kind == "table":
-            Path(path).write_text(json.dumps(result), "utf-8")
-        else:
-            np.save(path, result.astype(functions.wire_dtype(kind, result), copy=False))
+    with _written(targets.values()) as parts:
+        for name, part in zip(targets, parts, strict=True):
+            _save(part, spec["outputs"][name]["kind"], results[name])
+
+
+def _targets(given: list[str], declared: dict[str, Any]) -> dict[str, Path]:
+    """Return the files of the outputs by their names, checked before anything is computed."""
+    targets = dict(zip(declared, map(Path, given), strict=False))
+    for name, path in targets.items():
+        suffix = ".json" if declared[name]["kind"] == "table" else ".npy"
+        there = path.absolute().parent.is_dir() and not path.is_dir()
+        if path.suffix.lower() != suffix or not there:
+            raise BadInput(
+                f"The output {name!r} cannot be written to {path}.",
+                f"Give a {suffix} file in a folder that is there.",
+            )
+    if len(set(targets.values())) < len(targets):
+        raise BadInput("Two outputs cannot be one file.", "Give each a file of its own.")
+    return targets
+
+
+@contextlib.contextmanager
+def _written(targets: Collection[Path]) -> Iterator[list[Path]]:
+    """Give files to be written in place of some, which they become when all of them are."""
+    parts = [path.with_name(f"{path.name}.{os.getpid()}.part") for path in targets]
+    try:
+        yield parts
+        for part, path in zip(parts, targets, strict=True):
+            part.replace(path)
+    except OSError as error:
+        raise BadInput(f"The outputs cannot be written: {error}.", "Is the disk full?") from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def _save(path: Path, kind: str, result: Any) -> None:
+    if kind == "table":
+        path.write_text(json.dumps(result), "utf-8")
+        return
+    with path.open("wb") as file:
+        np.save(file, result.astype(functions.wire_dtype(kind, result), copy=False))
 
 
 def _parameters(
@@ -77,7 +115,9 @@ def _parameters(
     """Return the checked parameters of the call; weights as full paths."""
     given = {}
     for text in words:
-        name, _, value = text.partition("=")
+        name, found, value = text.partition("=")
+        if not found:
+            raise BadInput(f"{text!r} is no parameter.", "Write --param NAME=VALUE.")
         spec = declared.get(name)
         given[name] = params.from_text(name, spec, value) if spec else value
     sets = [{"value": name} for name in declaration.get("weights", {})]

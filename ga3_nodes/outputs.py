@@ -1,4 +1,4 @@
-"""Arrays of a caller that take outputs of a call: checked before it, written when all has come.
+"""Arrays of a caller that take outputs of a call: checked before it, written when all of it fits.
 
 Labels that the module made in a smaller type than int32 then travel in it, and become int32 only
 where they end: those of a byte take a quarter of the bytes that both processes would else write and
@@ -65,16 +65,21 @@ def write(delivery: Delivery, result: Result) -> None:
     ProtocolError
         The worker sent something else than it declares.
     """
-    fitted = {
-        name: _fitted(name, delivery.kind(name), target, result.get(name))
-        for name, target in delivery.out.items()
-    }
-    for name, target in delivery.out.items():
-        if delivery.kind(name) == "labels":
-            copying.copy_into(target, fitted[name])
-        else:
-            frames.write_pixels(target, fitted[name])
-        result[name] = target
+    ready = [_ready(delivery, name, result.get(name)) for name in delivery.out]
+    if delivery.accept:
+        delivery.accept(result)
+    for write_one in ready:
+        write_one()
+    result.update(delivery.out)
+
+
+def _ready(delivery: Delivery, name: str, found: object) -> frames.Write:
+    """Return what writes an output into its array."""
+    target, kind = delivery.out[name], delivery.kind(name)
+    fitted = _fitted(name, kind, target, found)
+    if kind == "labels":
+        return lambda: copying.copy_into(target, fitted)
+    return frames.ready_pixels(target, fitted)
 
 
 def _check_type(name: str, kind: str, target: object) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from ga3_nodes.errors import BadInput
 
 Array = np.ndarray | str | os.PathLike[str]
 
@@ -24,6 +26,25 @@ class Inputs(dict[str, Array]):
     def __init__(self, arrays: Mapping[str, Array], axes: Mapping[str, str]) -> None:
         super().__init__(arrays)
         self.axes = axes
+
+
+_Named = TypeVar("_Named", bound=Mapping[str, Any])
+
+
+def named(what: str, given: _Named) -> _Named:
+    """Return what is given by name.
+
+    Raises
+    ------
+    BadInput
+        It is no mapping, such as an array in place of ``{"image": array}``.
+    """
+    if not isinstance(given, (dict, Mapping)):  # `Mapping` alone is slow to answer
+        raise BadInput(
+            f"The {what} of a call are given by their names, not as {type(given)}.",
+            "Pass a dict.",
+        )
+    return given
 
 
 class Result(dict[str, Any]):
@@ -64,11 +85,14 @@ class Delivery:
         Arrays of the caller that take outputs; each fits as far as was known before the call.
     outputs : mapping
         The declarations of the function's outputs; needed with `out`.
+    accept : callable, optional
+        Gets the result before anything is written into `out`; where it raises, nothing is.
     """
 
     copy: bool = True
     out: Mapping[str, np.ndarray] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    accept: Callable[[Result], object] | None = None
 
     def kind(self, name: str) -> str:
         """Return the declared kind of an output."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,18 @@ def rotate(log: Path) -> None:
     try:
         if log.stat().st_size > _LOG_LIMIT:
             log.replace(log.with_suffix(".old.log"))
+    except OSError:
+        pass
+
+
+def shorten(log: Path, descriptor: int) -> None:
+    """Do as `rotate` with the log of this process itself, which has it open and lives for long."""
+    try:
+        state = os.fstat(descriptor)
+        if state.st_size > _LOG_LIMIT and os.path.samestat(state, log.stat()):
+            shutil.copyfile(log, log.with_suffix(".old.log"))
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)  # Windows does not go to the end by itself
     except OSError:
         pass
 

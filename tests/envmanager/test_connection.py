@@ -19,7 +19,6 @@ from envmanager.events import CancelToken, Stage
 from ga3_nodes import records
 from tests.lab_module import (
     classic_installed,  # noqa: F401
-    classic_root,  # noqa: F401
     publish_lab,
     write_lab,
 )

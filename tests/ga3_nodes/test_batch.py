@@ -170,14 +170,14 @@ def test_an_image_that_takes_too_long_is_given_up_alone(module):
 def test_each_image_may_have_its_own_axes_and_tells_its_progress(module):
     told = []
     image = np.full((3, 3), 96, np.uint8)
-    images = [client.Inputs({"image": image}, {"image": "yx"}), {"image": image}]
+    images = [client.Inputs({"image": image}, {"image": "yx"}), {"image": image[np.newaxis]}]
     results = client.call_many(
-        "echo", "segment", images, axes={"image": "zy"}, progress=lambda *one: told.append(one)
+        "echo", "segment", images, axes={"image": "zyx"}, progress=lambda *one: told.append(one)
     )
     for number, result in enumerate(results, 1):
         assert result["labels"].max() == 192
         assert len(told) == number
-    assert told == [(0.25, "yx"), (0.25, "zy")]
+    assert told == [(0.25, "yx"), (0.25, "zyx")]
 
 
 def test_the_next_batch_takes_the_connection_of_the_last_one(module):

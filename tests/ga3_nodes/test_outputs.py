@@ -336,6 +336,23 @@ def test_a_cancelled_call_writes_nothing(both):
     assert (out["cells"] == UNTOUCHED).all()
 
 
+def test_a_caller_who_refuses_the_result_finds_its_arrays_as_they_were(both):
+    out, seen = {"cells": target(4, 6)}, []
+
+    def refuse(result):
+        seen.append(int(result["nuclei"][0, 5]))
+        raise BadInput("Not these.")
+
+    with pytest.raises(BadInput, match=r"Not these\."):
+        analyse(out, accept=refuse)
+    assert (out["cells"] == UNTOUCHED).all()
+    result = analyse(out, accept=lambda found: seen.append(found["cells"] is out["cells"]))
+    assert result["cells"] is out["cells"]
+    np.testing.assert_array_equal(out["cells"], IMAGE > 0)
+    analyse(None, accept=lambda found: seen.append(list(found)))
+    assert seen == [5, False, ["cells", "nuclei", "seen", "objects"]]
+
+
 REFUSED = {
     "name": ({"masks": target(4, 6)}, r"no output 'masks'.*It has cells, nuclei, seen, objects"),
     "table": ({"objects": target(4, 6)}, "'objects' is a table"),
