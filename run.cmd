@@ -14,9 +14,11 @@ rem The one found last time: a search starts each candidate.
 if exist "%~dp0.venv\ga3env-python" set /p _GA3ENV_PYTHON=<"%~dp0.venv\ga3env-python"
 if defined _GA3ENV_PYTHON if exist "%_GA3ENV_PYTHON%" goto start
 set "_GA3ENV_PYTHON="
+rem Not by its full path: call reads its words twice, a percent sign or ^ in it too.
 pushd "%~dp0"
-for /d %%p in (python\*) do call :try "%~dp0%%p\python.exe"
+for /d %%p in (python\*) do call :try "%%p\python.exe"
 popd
+if defined _GA3ENV_PYTHON set "_GA3ENV_PYTHON=%~dp0%_GA3ENV_PYTHON%"
 for %%v in (3.14 3.13 3.12 3.11) do call :try py -%%v
 call :try python
 if defined _GA3ENV_PYTHON goto start

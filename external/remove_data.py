@@ -23,10 +23,11 @@ PATIENCE_S = 10.0  # files of a worker that was just ended
 IN_USE, NOT_ALL = 3, 6
 # What the app puts into a data folder. One that was moved may by now hold files of others.
 OURS = """
-    client config.json config.lock demo disk.json downloads envs leases location.json logs modules
-    move.json move.lock presets python run samples settings.toml standin trash trusted.json uv-cache
-    weights
+    client config.json config.lock demo disk.json disk-of-all.json downloads envs leases
+    location.json logs modules move.json move.lock presets python reserve run samples settings.toml
+    standin trash trusted.json uv-cache weights
 """.split()
+MARKS = ("config.json", "settings.toml")  # a folder with one of these is the app's
 
 
 def users(root: Path) -> list[str]:
@@ -74,7 +75,7 @@ def main() -> int:
         remove([place])
         print(error.message)
         return NOT_ALL
-    if root != place and (root / "config.json").is_file():  # a folder of ours
+    if root != place and any((root / mark).is_file() for mark in MARKS):
         remove([root / name for name in OURS])
     remove([place])
     left = [folder for folder in (root, place) if is_filled(folder)]

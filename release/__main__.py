@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from envmanager.errors import GA3EnvError
-from external.bootstrap import SetupError
+from external.telling import SetupError
 from release.building import Wish, build
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from external.bootstrap import say, sha256
+from external.places import sha256
+from external.telling import say
 from release import contents, installer, pictures, portable, pythons, wheels
 from release.contents import Release
 from release.errors import ReleaseError
@@ -83,7 +84,7 @@ def build(output: Path, wish: Wish) -> list[Made]:
         say("Making the installer ...")
         installer.compile_installer(made[0], stage, icon_file, banner, release)
         say("Making the portable ZIP ...")
-        portable.write(stage, made[1], release.epoch)
+        portable.write(stage, made[1], release.epoch, quick=wish.quick)
         output.mkdir(parents=True, exist_ok=True)
         return [Made(Path(shutil.move(file, output / file.name))) for file in made]
 

@@ -57,7 +57,8 @@ class Release:
 def commit() -> tuple[str, int]:
     """Return the id and the time of the checked-out commit, for the clock would not repeat.
 
-    SOURCE_DATE_EPOCH is taken instead of the time where it is set.
+    SOURCE_DATE_EPOCH is taken instead of the time where it is set. The id ends with ``-dirty``
+    where what is shipped is not what was committed.
 
     Raises
     ------
@@ -65,6 +66,8 @@ def commit() -> tuple[str, int]:
         This is no git checkout.
     """
     found, seconds = _git("log", "-1", "--format=%H %ct").split()
+    if _git("status", "--porcelain", "--", *FOLDERS, *FILES):
+        found += "-dirty"
     return found, max(int(os.environ.get("SOURCE_DATE_EPOCH") or seconds), _OLDEST_OF_ZIP)
 
 

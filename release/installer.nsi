@@ -1,8 +1,9 @@
 ; Installs for one user, without administrator rights, and touches nothing outside of the user's
 ; own folders and registry. Switches: /S silent, /DESKTOP a shortcut there, /NOSETUP leaves the
 ; set-up to the first start, /D=FOLDER (last).
-; Exit codes: 1 cancelled, 3 the app or an environment is in use, 4 a folder that cannot be taken,
-; 5 installed, but the set-up is still to do, 6 uninstalled, but some data could not be removed.
+; Exit codes: 1 cancelled, 2 broken off by a file that could not be written, 3 the app or an
+; environment is in use, 4 a folder that cannot be taken, 5 installed, but the set-up is still to do,
+; 6 uninstalled, but something of it could not be removed.
 ; The uninstaller keeps environments, weights and settings unless /REMOVEDATA is given; with /UPGRADE
 ; it removes the program's files only, for the installer of another version. It knows those by their
 ; names; as a whole it removes only folders that nobody else writes into.
@@ -12,6 +13,7 @@ Target amd64-unicode
 ManifestDPIAware true
 !include release.nsh
 SetCompressor ${COMPRESSOR}
+AllowSkipFiles off ; a program without one of its files is none
 !include LogicLib.nsh
 !include FileFunc.nsh
 !include WordFunc.nsh
@@ -25,12 +27,20 @@ SetCompressor ${COMPRESSOR}
 !define DATA "$LOCALAPPDATA\GA3EnvManager"
 !define IN_USE 3 ; exit codes of remove_data.py
 !define NOT_ALL 6
+!define PATIENCE 6 ; half seconds
+!define ALREADY_EXISTS 183 ; an error of Windows
 !define OPEN "${TITLE} is open or at work. Close it, then try again."
+!define BROKEN_OFF "A file could not be written, so the app is not whole. Install it again."
 !define FOREIGN "This folder holds other files. Choose an empty or a new one."
 !define USERS_OWN "This folder is for your own files. Choose a new one in it."
 !define DATA_FOLDER "Environments and weights lie in this folder. Choose another one for the app."
 !define TOO_LONG "The path of this folder is too long. Choose one of at most ${LONGEST_FOLDER} letters."
+!define PERCENT "Windows may take a % in the path of this folder for a variable. Choose another one."
+!define ON_A_NETWORK "The app does not run from a network folder. Choose a folder of this computer."
+!define NOT_WRITABLE "No file can be made in $INSTDIR. Choose a folder that is yours."
 !define STRANGE "The app does not lie in the folder of this uninstaller. Nothing was removed."
+!define DAMAGED "The app is damaged, so nobody could tell who uses the environments and weights in ${DATA}. They were left: delete that folder yourself once no program uses it."
+!define PYTHON_IN_USE "A program runs with the Python in $INSTDIR\python, so that was left: delete it once the program has ended."
 
 Name "${TITLE}"
 BrandingText "${TITLE} ${VERSION}"
@@ -114,12 +124,25 @@ Var Left ; what could not be removed
     !insertmacro LookAt ".venv\Scripts\python.exe"
     !insertmacro LookAt "external\UV\uv.exe"
     !insertmacro LookAt "${STARTER}"
+    ${If} $Busy == ""
+      !insertmacro LookForAnother
+    ${EndIf}
     ${If} $Busy != ""
       MessageBox MB_RETRYCANCEL|MB_ICONEXCLAMATION "${OPEN}" /SD IDCANCEL IDRETRY again
       !insertmacro Refuse 3 "${OPEN}"
     ${EndIf}
   FunctionEnd
 !macroend
+; One at a time: two would write the same files. The system closes the handle with the process.
+!macro LookForAnother
+  System::Call 'kernel32::CreateMutex(p 0, i 0, t "Local\GA3EnvManager-setup") p .r1 ?e'
+  Pop $0
+  ${If} $0 = ${ALREADY_EXISTS}
+    System::Call 'kernel32::CloseHandle(p r1)'
+    StrCpy $Busy "another installer"
+  ${EndIf}
+!macroend
+
 !insertmacro FunctionRefuseWhileOpen ""
 !insertmacro FunctionRefuseWhileOpen "un."
 
@@ -129,29 +152,46 @@ Function LookAtFolder
   StrCpy $Refusal ""
   StrLen $0 $INSTDIR
   StrLen $1 "${DATA}\"
-  StrCpy $2 "$INSTDIR\" $1
+  StrCpy $1 "$INSTDIR\" $1
+  StrCpy $2 $INSTDIR 2
+  ReadRegStr $3 HKCU "${KEY}" InstallLocation
+  ClearErrors
+  ${WordFind} $INSTDIR "%" "E+1{" $4
+  ${IfNot} ${Errors}
+    StrCpy $Refusal "${PERCENT}"
+    Return
+  ${EndIf}
   ${If} $0 > ${LONGEST_FOLDER}
     StrCpy $Refusal "${TOO_LONG}"
+  ${ElseIf} $2 == "\\"
+    StrCpy $Refusal "${ON_A_NETWORK}"
   ${ElseIf} $INSTDIR == $DESKTOP
   ${OrIf} $INSTDIR == $DOCUMENTS
   ${OrIf} $INSTDIR == $PROFILE
     StrCpy $Refusal "${USERS_OWN}"
-  ${ElseIf} $2 == "${DATA}\"
+  ${ElseIf} $1 == "${DATA}\"
     StrCpy $Refusal "${DATA_FOLDER}"
+  ${ElseIf} $3 != ""
+  ${AndIf} $3 != $INSTDIR
+  ${AndIf} ${FileExists} "$3\Uninstall.exe"
+  ${AndIf} ${FileExists} "$3\release.json"
+    StrCpy $Refusal "The app is installed in $3 already. Choose that folder, or uninstall it there first."
+  ${ElseIfNot} ${FileExists} "$INSTDIR\release.json"
+  ${OrIfNot} ${FileExists} "$INSTDIR\${STARTER}"
+    Call LookForForeignFiles
   ${EndIf}
-  ${If} $Refusal != ""
-    Return
-  ${EndIf}
-  ${If} ${FileExists} "$INSTDIR\release.json"
-  ${AndIf} ${FileExists} "$INSTDIR\${STARTER}"
-    Return
-  ${EndIf}
+FunctionEnd
+
+; Only what an uninstallation has kept may lie there, or one that was broken off at its beginning.
+Function LookForForeignFiles
   FindFirst $0 $1 "$INSTDIR\*"
   ${DoUntil} $1 == ""
     ${If} $1 == "."
     ${OrIf} $1 == ".."
+    ${OrIf} $1 == "${UNFINISHED}"
+    ${OrIf} $1 == "Uninstall.exe" ; stays where it was told to wait: _?=
       Nop
-    ${ElseIf} $1 == "python" ; what an uninstall has kept
+    ${ElseIf} $1 == "python"
     ${AndIf} ${FileExists} "$INSTDIR\python\*.complete"
       Nop
     ${ElseIf} $1 == "python"
@@ -173,9 +213,21 @@ Function CheckFolder
   ${EndIf}
 FunctionEnd
 
+; Until all is written, the starter starts nothing: half of one version and half of another.
+Function BeginWriting
+  CreateDirectory "$INSTDIR"
+  ClearErrors
+  FileOpen $0 "$INSTDIR\${UNFINISHED}" w
+  ${If} ${Errors}
+    !insertmacro Refuse 4 "${NOT_WRITABLE}"
+  ${EndIf}
+  FileClose $0
+FunctionEnd
+
 ; What the last version had and this one has not would stay otherwise.
 Function RemoveOldVersion
   ${If} ${FileExists} "$INSTDIR\Uninstall.exe"
+  ${AndIf} ${FileExists} "$INSTDIR\release.json"
     ExecWait '"$INSTDIR\Uninstall.exe" /S /UPGRADE _?=$INSTDIR'
   ${EndIf}
 FunctionEnd
@@ -187,12 +239,14 @@ Section "${TITLE}" PROGRAM
     !insertmacro Refuse 4 "$Refusal"
   ${EndIf}
   Call RefuseWhileOpen
+  Call BeginWriting
   DetailPrint "Unpacking ..."
   SetDetailsPrint none
   Call RemoveOldVersion
   !insertmacro InstallProgram
   SetOutPath "$INSTDIR"
   WriteUninstaller "$INSTDIR\Uninstall.exe"
+  Delete "$INSTDIR\${UNFINISHED}"
   CreateShortcut "$SMPROGRAMS\${TITLE}.lnk" "$INSTDIR\${STARTER}"
   WriteRegStr HKCU "${KEY}" DisplayName "${TITLE}"
   WriteRegStr HKCU "${KEY}" DisplayVersion "${VERSION}"
@@ -237,7 +291,31 @@ Section "-Set-up" SET_UP
   WriteRegDWORD HKCU "${KEY}" EstimatedSize $0
 SectionEnd
 
+; NSIS takes the usual folder where it does not like that of /D=, and says nothing. A page shows
+; which one it is, but nobody sees that when it is silent.
+Function RefuseOtherFolder
+  System::Call 'kernel32::GetCommandLine() t .r0'
+  ClearErrors
+  ${WordFindS} "$0" " /D=" "E+1}" $1
+  ${IfNot} ${Errors}
+    ${Do}
+      StrCpy $2 $1 1 -1
+      ${If} $2 != "\"
+      ${AndIf} $2 != " "
+        ${Break}
+      ${EndIf}
+      StrCpy $1 $1 -1
+    ${Loop}
+    ${If} $1 != $INSTDIR
+      !insertmacro Refuse 4 "The folder $1 cannot be taken. Give a full path on a disk that is there, below its top and without quotes."
+    ${EndIf}
+  ${EndIf}
+FunctionEnd
+
 Function .onInit
+  ${If} ${Silent}
+    Call RefuseOtherFolder
+  ${EndIf}
   StrCpy $Heading "Installed"
   StrCpy $Subheading "${TITLE} is ready."
   StrCpy $Outcome "${TITLE} is on your computer, with an entry in the Start menu."
@@ -256,6 +334,12 @@ Function .onInit
       Quit
       older:
     ${EndIf}
+  ${EndIf}
+FunctionEnd
+
+Function .onInstFailed
+  ${If} ${Silent}
+    !insertmacro Say "${BROKEN_OFF}"
   ${EndIf}
 FunctionEnd
 
@@ -321,14 +405,37 @@ Function un.RemoveData
     !insertmacro Refuse 3 "$1"
   ${ElseIf} $0 == ${NOT_ALL}
     StrCpy $Left "$1"
-  ${ElseIf} $0 != 0 ; the app is damaged
-    RMDir /r "\\?\${DATA}"
+  ${ElseIf} $0 != 0
+  ${AndIf} ${FileExists} "${DATA}\*"
+    StrCpy $Left "${DAMAGED}"
   ${EndIf}
   DeleteRegKey HKCU "Software\GA3EnvManager"
 FunctionEnd
 
-; The Pythons that the release has brought, or uv; other files in that folder stay.
+; The Pythons that the release has brought, or uv; other files in that folder stay. With one that
+; somebody runs, none of it goes: half a Python serves nobody.
 Function un.RemovePythons
+  StrCpy $3 0
+  again:
+  StrCpy $Busy ""
+  FindFirst $0 $1 "$INSTDIR\python\*"
+  ${DoUntil} $1 == ""
+    Push $0
+    !insertmacro LookAt "python\$1\python.exe"
+    !insertmacro LookAt "python\$1\pythonw.exe"
+    Pop $0
+    FindNext $0 $1
+  ${Loop}
+  FindClose $0
+  ${If} $Busy != ""
+    ${If} $3 < ${PATIENCE} ; a worker that was told to end may need a moment
+      Sleep 500
+      IntOp $3 $3 + 1
+      Goto again
+    ${EndIf}
+    StrCpy $Left "${PYTHON_IN_USE}"
+    Return
+  ${EndIf}
   FindFirst $0 $1 "$INSTDIR\python\*.complete"
   ${DoUntil} $1 == ""
     StrCpy $2 $1 -9
@@ -370,13 +477,14 @@ Section "un.${TITLE}"
   ${IfNot} ${FileExists} "${DATA}\*" ; kept environments run with it
     Call un.RemovePythons
   ${EndIf}
-  Delete "$INSTDIR\${STARTER}"
-  Delete "$INSTDIR\release.json"
-  Delete "$INSTDIR\Uninstall.exe"
-  RMDir "$INSTDIR"
   Delete "$SMPROGRAMS\${TITLE}.lnk"
   Delete "$DESKTOP\${TITLE}.lnk"
   DeleteRegKey HKCU "${KEY}"
+  Delete "$INSTDIR\${UNFINISHED}"
+  Delete "$INSTDIR\${STARTER}" ; without this and the next the folder is not ours any more
+  Delete "$INSTDIR\release.json"
+  Delete "$INSTDIR\Uninstall.exe"
+  RMDir "$INSTDIR"
   SetDetailsPrint both
   ${If} $Left != ""
     DetailPrint "$Left"

@@ -125,7 +125,8 @@ def _compile(script: str, lines: list[str], folder: Path, release: Release) -> N
     (folder / "release.nsh").write_text("\n".join(lines) + "\n", "utf-8-sig")
     command = [makensis, "-V2", "-INPUTCHARSET", "UTF8", "-WX"]
     command += [f'-X!addincludedir "{include}"' for include in (folder, SCRIPTS)]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(release.epoch)}
+    # Without UTF-8 it knows no path of other letters than ASCII's.
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(release.epoch), "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         [*command, str(SCRIPTS / script)], capture_output=True, text=True, env=environment
     )

@@ -13,13 +13,13 @@ _PACKED = (".whl", ".png")  # packing these again gains nothing
 _REGULAR_FILE = 0o100644 << 16
 
 
-def write(stage: Path, target: Path, epoch: int) -> None:
+def write(stage: Path, target: Path, epoch: int, *, quick: bool = False) -> None:
     """Pack a folder: sorted, one time for all files, no owners."""
-    moment = time.gmtime(epoch)[:6]
+    moment, level = time.gmtime(epoch)[:6], 1 if quick else 9
     with zipfile.ZipFile(target, "w") as archive:
         for name in listed(stage):
             entry = zipfile.ZipInfo(f"{TOP}/{name}", moment)
             entry.external_attr, entry.create_system = _REGULAR_FILE, 3
             packed = name.endswith(_PACKED)
             entry.compress_type = zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED
-            archive.writestr(entry, (stage / name).read_bytes(), compresslevel=9)
+            archive.writestr(entry, (stage / name).read_bytes(), compresslevel=level)

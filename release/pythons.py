@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-import shutil
-import tarfile
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from external import bootstrap
+from envmanager.bundles import interpreter
+from envmanager.bundles.target import Target
+from envmanager.errors import BadInput
+from envmanager.events import CancelToken
+from external import places
 from release.errors import ReleaseError
 
 _VERSION = re.compile(
     "FileVersion".encode("utf-16-le") + rb"(?:\0\0)+((?:[0-9.]\0)+)"  # in a version resource
 )
-_LEFT_OUT = {"__pycache__", "test", "tests"}  # the standard library's own tests
-_OLDEST = (3, 11)
+_MINORS = ("3.14", "3.13", "3.12", "3.11")  # that the app runs on, as setup.nsh has them
+_HINT = "Take an install_only archive of python-build-standalone for x86_64-pc-windows-msvc."
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class CarriedPython:
 
 
 def unpack(archive: Path, sha256: str, pythons: Path) -> CarriedPython:
-    """Unpack a Python for Windows into a folder of its own.
+    """Unpack a Python for Windows into a folder of its own, as strictly as that of a bundle.
 
     Parameters
     ----------
@@ -54,9 +55,13 @@ def unpack(archive: Path, sha256: str, pythons: Path) -> CarriedPython:
     ------
     ReleaseError
         The file is not there, has another sha256, or holds no Python 3.11 or newer for Windows.
+    BadInput
+        It is damaged, or holds what must not be unpacked.
+    DiskFull
+        There is no room for it.
     """
     try:
-        found = bootstrap.sha256(archive)
+        found = places.sha256(archive)
     except OSError as error:
         raise ReleaseError(f"{archive} cannot be read: {error.strerror}.") from error
     if found != sha256.lower():
@@ -65,48 +70,44 @@ def unpack(archive: Path, sha256: str, pythons: Path) -> CarriedPython:
             "Do not use it: fetch it again, and compare with what its publisher names.",
             code="hash_mismatch",
         )
-    temporary = pythons / "unpacked"
-    try:
-        _extract(archive, temporary)
-    except (OSError, ValueError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise ReleaseError(f"{archive.name} cannot be unpacked: {error}") from error
-    python = CarriedPython(_version(_top(temporary, archive), archive), found)
-    _top(temporary, archive).rename(pythons / python.folder)
-    shutil.rmtree(temporary, ignore_errors=True)
+    target, temporary = _target(archive), pythons / "unpacked"
+    temporary.mkdir(parents=True)
+    interpreter.unpack(archive, target, temporary, CancelToken())
+    python = CarriedPython(_version(temporary / target.library), found)
+    if python.minor != target.python or not (temporary / "pythonw.exe").is_file():
+        raise ReleaseError(
+            f"{archive.name} holds no whole Python {target.python}: there is no pythonw.exe, or "
+            f"its library has another version ({python.version or 'none'}).",
+            _HINT,
+            code="python_archive",
+        )
+    temporary.rename(pythons / python.folder)
     return python
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(folder, [n for n in packed.namelist() if _is_wanted(n)])
-        return
-    with tarfile.open(archive) as tar:
-        members = [member for member in tar if _is_wanted(member.name)]
-        tar.extractall(folder, members, filter="data")
-
-
-def _is_wanted(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not _LEFT_OUT.intersection(parts)
-
-
-def _top(folder: Path, archive: Path) -> Path:
-    for place in (folder, *folder.iterdir()):
-        if (place / "python.exe").is_file() and (place / "pythonw.exe").is_file():
-            return place
+def _target(archive: Path) -> Target:
+    """Return which Python an archive holds."""
+    why = {}
+    for minor in _MINORS:
+        target = Target("windows", minor)
+        try:
+            interpreter.look(archive, target)
+        except BadInput as error:
+            if error.code != "python_archive":  # it holds what must not be unpacked
+                raise
+            why[error.message] = error
+        else:
+            return target
+    if len(why) == 1:  # whatever was looked for: it is damaged
+        raise why.popitem()[1]
     raise ReleaseError(
-        f"{archive.name} holds no Python for Windows: there is no python.exe with a pythonw.exe.",
-        "Take an install_only archive of python-build-standalone for x86_64-pc-windows-msvc.",
+        f"{archive.name} holds no Python 3.11 or newer for Windows (64 bit).",
+        _HINT,
+        code="python_archive",
     )
 
 
-def _version(folder: Path, archive: Path) -> str:
-    libraries = sorted(folder.glob("python3[0-9]*.dll"))
-    match = _VERSION.search(libraries[0].read_bytes()) if libraries else None
-    version = match[1].decode("utf-16-le") if match else ""
-    if tuple(int(part) for part in version.split(".") if part)[:2] < _OLDEST:
-        raise ReleaseError(
-            f"{archive.name} holds no Python 3.11 or newer ({version or 'its version is unknown'})."
-        )
-    return version
+def _version(library: Path) -> str:
+    """Return the version that a library names; empty where it names none."""
+    match = _VERSION.search(library.read_bytes())
+    return match[1].decode("utf-16-le") if match else ""

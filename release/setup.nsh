@@ -4,6 +4,7 @@
 !include TextFunc.nsh
 
 !define STAMP "$INSTDIR\.venv\ga3env-app.stamp"
+!define UNFINISHED "unfinished" ; lies in the folder while an installer writes into it
 !define STANDARD_ERROR -12
 !ifdef PYTHON
   !define NOT_SET_UP "The app is not set up yet: the last lines say why. Its next start goes on where this one stopped."
@@ -128,6 +129,10 @@ FunctionEnd
     ${If} $Python == ""
     ${AndIf} ${FileExists} "$INSTDIR\.venv\Scripts\pythonw.exe"
       StrCpy $Python "$INSTDIR\.venv\Scripts"
+    ${EndIf}
+    ${If} $Python == "" ; else the top of the disk would be searched for one
+      SetErrors
+      Return
     ${EndIf}
     ClearErrors
     Exec '"$Python\pythonw.exe" -IS "$INSTDIR\external\bootstrap.py" app $Arguments'

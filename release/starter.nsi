@@ -31,7 +31,7 @@ VIAddVersionKey FileVersion "${VERSION}"
 VIAddVersionKey FileDescription "${TITLE}"
 VIAddVersionKey LegalCopyright "${LICENSE}"
 
-!define DAMAGED "Files of the app are missing in $INSTDIR.$\r$\n$\r$\nInstall it again: environments, weights and settings stay."
+!define DAMAGED "The app in $INSTDIR is not whole: files are missing, or an installation of it has not ended.$\r$\n$\r$\nInstall it again: environments, weights and settings stay."
 !define TOO_MANY "These are too many files for one start. Drop one of them."
 !define LONGEST_LINE 1000 ; letters; NSIS cuts a command line after 1023
 
@@ -42,6 +42,7 @@ Var Arguments
 Function .onInit
   StrCpy $INSTDIR "$EXEDIR"
   ${IfNot} ${FileExists} "$INSTDIR\external\bootstrap.py"
+  ${OrIf} ${FileExists} "$INSTDIR\${UNFINISHED}"
     MessageBox MB_OK|MB_ICONSTOP "${DAMAGED}"
     SetErrorLevel 1
     Quit

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from external import bootstrap
+from external.pinned_uv import Pin, pip_of_our_own, unpack_uv
+from external.places import base_python, sha256
+from external.telling import refuse
+from external.tools import run_tool
 from release.errors import ReleaseError
 
 PLATFORM = "windows-x86_64"  # in external/tools.toml
@@ -33,13 +36,13 @@ def fetch_uv(folder: Path) -> None:
     ReleaseError
         It could not be fetched, or is not the one that ``external/tools.toml`` names.
     """
-    pin = bootstrap.Pin(PLATFORM)
+    pin = Pin(PLATFORM)
     hashes = "".join(f" --hash=sha256:{value}" for value in pin.wheels)
     with tempfile.TemporaryDirectory(prefix="ga3-release-") as temporary:
         wheels = Path(temporary)
         _download(f"uv=={pin.version}{hashes}\n", wheels, "3.12")
-        binary = bootstrap.unpack_uv(next(wheels.glob("uv-*.whl")), wheels, "uv.exe")
-        if bootstrap.sha256(binary) not in pin.binaries:
+        binary = unpack_uv(next(wheels.glob("uv-*.whl")), wheels, "uv.exe")
+        if sha256(binary) not in pin.binaries:
             raise ReleaseError(
                 f"The fetched uv.exe {pin.version} has not the sha256 in external/tools.toml.",
                 "Do not use it; report this.",
@@ -91,11 +94,11 @@ def _download(wanted: str, folder: Path, python: str) -> None:
         command += ["--only-binary=:all:", "--platform=win_amd64", "--implementation=cp"]
         command += [f"--python-version={python}", "--disable-pip-version-check"]
         command += ["--require-hashes", "-d", folder, "-r", "wanted.txt"]
-        code, lines = bootstrap.run_tool([bootstrap.base_python(), *command], scratch)
+        code, lines = run_tool([base_python(), *command], scratch)
         if code and any("No module named pip" in line for line in lines):
-            pip = bootstrap.pip_of_our_own(bootstrap.Pin(), scratch)
-            code, lines = bootstrap.run_tool([pip, *command], scratch)
+            pip = pip_of_our_own(Pin(), scratch)
+            code, lines = run_tool([pip, *command], scratch)
     if code:
         hint = "Check the network, the proxy and pip's settings (pip config list)."
         what = f"A wheel for Windows could not be fetched with {Path(sys.executable).name}'s pip"
-        bootstrap.refuse(lines, "wheel_not_fetched", what, hint)
+        refuse(lines, "wheel_not_fetched", what, hint)

@@ -8,15 +8,20 @@ import shutil
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 
 import pytest
 from PySide6.QtGui import QImage
 
-from external.bootstrap import SetupError
+from envmanager.errors import GA3EnvError
+from external.pinned_uv import Pin
+from external.places import sha256
+from external.telling import SetupError
 from release import contents, installer, pictures, portable, pythons, wheels
 from release.building import DRAWING, Wish
 from release.errors import ReleaseError
+from tests.carried_python import PE, WINDOWS, tar_of, zip_of
 from tests.support import PROJECT
 from tests.wheels import make_wheel, requirement
 
@@ -24,6 +29,11 @@ LOCK = (PROJECT / "requirements.lock").read_text("utf-8")
 needs_nsis = pytest.mark.skipif(not shutil.which("makensis"), reason="there is no makensis")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="releases are built on Linux")
 EPOCH = 1_700_000_000
+LIKE_A_PYTHON = WINDOWS | {
+    "python/pythonw.exe": PE,
+    "python/python312.dll": PE + "FileVersion\0\0003.12.11\0".encode("utf-16-le"),
+    "python/Lib/test/big.py": b"x",
+}
 
 
 @pytest.fixture
@@ -42,13 +52,7 @@ def local_index(tmp_path, monkeypatch):
 @pytest.fixture
 def archive(tmp_path):
     """Pack something that looks like a Python for Windows."""
-    version = "FileVersion\0\0" + "3.12.11\0"
-    path = tmp_path / "python.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        for name in ("python.exe", "pythonw.exe", "Lib/os.py", "Lib/test/big.py"):
-            packed.writestr(f"python/{name}", "x")
-        packed.writestr("python/python312.dll", b"MZ" + version.encode("utf-16-le"))
-    return path
+    return zip_of(tmp_path / "python.zip", LIKE_A_PYTHON)
 
 
 def test_the_app_is_in_it_and_its_tests_and_tools_are_not():
@@ -66,6 +70,21 @@ def test_the_app_is_in_it_and_its_tests_and_tools_are_not():
 def test_all_packages_that_the_program_imports_are_in_it():
     ours = {path.parent.name for path in PROJECT.glob("*/__init__.py")}
     assert ours - {"tests", "release", "benchmarks"} <= set(contents.FOLDERS)
+
+
+def test_a_release_says_where_it_is_not_what_was_committed(tmp_path, monkeypatch):
+    def git(*words):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("-c", "user.name=x", "-c", "user.email=x@y", "commit", "--allow-empty", "-m", "first")
+    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    (tmp_path / "notes.txt").touch()  # is not shipped
+    found, _ = contents.commit()
+    assert found.isalnum()
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "new.py").touch()
+    assert contents.commit()[0] == f"{found}-dirty"
 
 
 def test_two_zips_of_the_same_files_are_the_same_bytes(tmp_path):
@@ -88,12 +107,13 @@ def _zip(folder, order):
 
 
 @needs_nsis
-def test_two_installers_of_the_same_files_are_the_same_bytes(tmp_path, archive):
+def test_two_installers_of_the_same_files_are_the_same_bytes(tmp_path, archive, monkeypatch):
     made = []
-    for name in ("one", "another folder"):
+    for name, locale in (("one", "C.UTF-8"), ("ein anderer für später", "C")):
+        monkeypatch.setenv("LC_ALL", locale)
         work = tmp_path / name
         stage = work / "stage"
-        python = pythons.unpack(archive, _sha256(archive), stage / "python")
+        python = pythons.unpack(archive, sha256(archive), stage / "python")
         release = contents.Release(EPOCH, "c0ffee", True, python, quick=True)
         pictures.write_icon(DRAWING, work / "app.ico")
         pictures.write_banner(DRAWING, work / "banner.bmp")
@@ -122,9 +142,9 @@ def test_the_icon_has_all_sizes(tmp_path):
 
 
 def test_a_python_is_unpacked_without_its_tests(tmp_path, archive):
-    python = pythons.unpack(archive, _sha256(archive).upper(), tmp_path / "out")
+    python = pythons.unpack(archive, sha256(archive).upper(), tmp_path / "out")
     assert (python.version, python.minor) == ("3.12.11", "3.12")
-    assert python.folder == f"3.12.11-{_sha256(archive)[:8]}"
+    assert python.folder == f"3.12.11-{sha256(archive)[:8]}"
     names = contents.listed(tmp_path / "out")
     assert f"{python.folder}/Lib/os.py" in names
     assert not [name for name in names if "big.py" in name]
@@ -137,12 +157,42 @@ def test_a_python_with_another_hash_is_refused_before_it_is_opened(tmp_path, arc
     assert not (tmp_path / "out").exists()
 
 
-def test_an_archive_without_a_python_is_refused(tmp_path):
-    path = tmp_path / "x.zip"
-    with zipfile.ZipFile(path, "w") as packed:
-        packed.writestr("bin/python3", "x")
-    with pytest.raises(ReleaseError, match="holds no Python for Windows"):
-        pythons.unpack(path, _sha256(path), tmp_path / "out")
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"python/python.exe": b"no program"}, "holds no Python 3.11 or newer for Windows"),
+        ({"python/python312.dll": None}, "holds no Python 3.11 or newer for Windows"),
+        ({"python/python312.dll": PE}, r"holds no whole Python 3.12: .* version \(none\)"),
+        ({"python/pythonw.exe": None}, "there is no pythonw.exe"),
+        ({"../../evil.txt": b"x"}, "leads out of its folder"),
+        ({"C:/evil.txt": b"x"}, "is a full path"),
+        ({"python/lib/OS.py": b"x"}, "it holds 'python/Lib/os.py' and 'python/lib/OS.py'"),
+    ],
+)
+def test_an_archive_that_holds_anything_else_is_refused(changed, why, tmp_path):
+    files = {name: content for name, content in (LIKE_A_PYTHON | changed).items() if content}
+    for path in zip_of(tmp_path / "x.zip", files), tar_of(tmp_path / "x.tar.gz", files):
+        with pytest.raises(GA3EnvError, match=why) as caught:
+            pythons.unpack(path, sha256(path), tmp_path / "out" / path.suffix)
+        assert caught.value.hint
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = tar_of(tmp_path / "x.tar.gz", LIKE_A_PYTHON | {"python/big": os.urandom(100_000)})
+    path.write_bytes(path.read_bytes()[:50_000])
+    with pytest.raises(GA3EnvError, match=r"x.tar.gz cannot be unpacked: .* ended") as caught:
+        pythons.unpack(path, sha256(path), tmp_path / "out")
+    assert caught.value.code == "python_archive"
+
+
+def test_a_link_in_an_archive_is_left_out(tmp_path):
+    link = tarfile.TarInfo("python/DLLs")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    path = tar_of(tmp_path / "x.tar.gz", LIKE_A_PYTHON, link)
+    python = pythons.unpack(path, sha256(path), tmp_path / "out")
+    assert not os.path.lexists(tmp_path / "out" / python.folder / "DLLs")
+    assert python.version == "3.12.11"
 
 
 @pytest.mark.parametrize(
@@ -195,14 +245,10 @@ def test_wheels_for_windows_are_fetched_and_checked(local_index, tmp_path):
 
 
 def test_another_uv_than_the_pinned_is_refused(local_index, tmp_path):
-    version = wheels.bootstrap.Pin(wheels.PLATFORM).version
+    version = Pin(wheels.PLATFORM).version
     path = f"uv-{version}.data/scripts/uv.exe"
     make_wheel(local_index, "uv", version, {path: "MZ"}, tag="py3-none-win_amd64")
     with pytest.raises(SetupError) as caught:
         wheels.fetch_uv(tmp_path / "UV")
     assert caught.value.code == "hash_mismatch"
     assert not (tmp_path / "UV").exists()
-
-
-def _sha256(path):
-    return wheels.bootstrap.sha256(path)

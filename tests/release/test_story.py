@@ -62,7 +62,7 @@ def test_installed_used_upgraded_and_removed(installer, user):
     _upgraded(user, installer)
 
     user.run(user.seen(user.programs / "Uninstall.exe"), "/S")
-    user.wait_for(lambda: not _is_registered(user))
+    user.wait_for(lambda: not (user.programs / "Uninstall.exe").exists())  # the last to go
     left = user.files() - before
     assert left
     assert all(f.startswith((DATA, "AppData/Local/Programs/GA3EnvManager/python/")) for f in left)
@@ -98,12 +98,11 @@ def _told_and_mended_where_it_is_damaged(user, starter):
     damaged = user.programs / ".venv" / "Lib" / "site-packages" / "PySide6" / "QtCore.pyd"
     damaged.write_bytes(b"no library")
     user.run(starter)
-    told = user.wait_for_window(DIALOG, TITLE, "ended because of an error")
+    told = user.wait_for_window(DIALOG, TITLE, "ended because of an error", YES)
     assert "ImportError: DLL load failed while importing QtCore" in told
     log = user.profile / DATA / "logs" / "start.log"
     assert user.seen(log) in told
     assert "Traceback (most recent call last)" in log.read_text("utf-8")
-    user.press(DIALOG, TITLE, YES)
     user.wait_for_window("Qt", TITLE)
     user.close_app()
 
@@ -140,11 +139,8 @@ def _refused_while_a_node_is_open(user):
 def _removed_by_hand(user):
     """Tick the box, and let all be removed."""
     user.run(user.seen(user.programs / "Uninstall.exe"))
-    user.wait_for_window(DIALOG, TITLE, "&Delete environments, weights and settings, too")
-    user.press(DIALOG, TITLE, "&Delete environments, weights and settings, too")
+    box = "&Delete environments, weights and settings, too"
+    user.wait_for_window(DIALOG, TITLE, box, box)
     user.press(DIALOG, TITLE, OK)
-    user.wait_for(lambda: not _is_registered(user))
-
-
-def _is_registered(user):
-    return KEY.rpartition("\\")[2] in user.run("cmd", "/c", f"reg query {KEY} & exit /b 0")[0]
+    user.wait_for(lambda: not user.programs.exists())
+    user.run("reg", "query", KEY, code=FAILED)

@@ -1,6 +1,7 @@
 """A Windows of its own under Wine, with one user who has a space and umlauts in his name.
 
-It is the bench's, without its Python: made of hard links in a second, thrown away after.
+It is the bench's, without its Python: made of hard links in a second, thrown away after. `programs`
+is where the app lies: where the installer puts it, or a folder that a test chooses.
 """
 
 from __future__ import annotations
@@ -19,13 +20,15 @@ from typing import Any
 from tests.windows_bench import BENCH, wine_environment
 
 NAME = "Jörg Müller"
-PATIENCE_S = 120
+PATIENCE_S = 300  # above that of _WINDOWS
 QUIET_S = 0.3
 _COPIED = ("system.reg", "user.reg", "userdef.reg", ".update-timestamp")
+# No program on the virtual screen manages windows: Wine would wait 2 s for it at the end of each.
+_UNMANAGED = '\n[Software\\\\Wine\\\\X11 Driver]\n"Managed"="N"\n'
 _LINKED = ("windows", "Program Files", "Program Files (x86)", "ProgramData")
 # Prints class, title and texts of each window that is seen. A word CLASS|TITLE|WHAT presses a
 # button of one: WHAT is its number, or its text; "close" is the window's own. After the word "wait"
-# it is a window with such a text that is waited for.
+# it is a window with such a text that is waited for, before the next words press.
 _WINDOWS = """
 import ctypes, json, sys, time
 from ctypes import wintypes as w
@@ -64,7 +67,7 @@ def look(window, _):
                         if text(child) == what:
                             user.PostMessageW(w.HWND(child), CLICK, 0, 0)
     return True
-waits = sys.argv[1:2] == ["wait"]
+waits, end = sys.argv[1:2] == ["wait"], time.monotonic() + 270
 presses = [] if waits else sys.argv[1:]
 while True:
     found.clear()
@@ -75,8 +78,13 @@ while True:
     fits = [t for k, n, t in found if k.startswith(known) and n.startswith(name)]
     if any(not what or any(what in one for one in texts) for texts in fits):
         break
+    if time.monotonic() > end:
+        break
     time.sleep(0.2)
-print(json.dumps(found))
+told = list(found)
+if presses := sys.argv[3:] if waits else []:
+    user.EnumWindows(look, 0)
+print(json.dumps(told))
 """
 # Waits until a program's file can be written: until nobody runs it.
 _ENDED = """
@@ -89,7 +97,7 @@ while True:
         time.sleep(0.2)
 """
 DIALOG = "#32770"
-OK, CANCEL, RETRY, YES = 1, 2, 4, 6  # an installer's way on is OK, too
+OK, CANCEL, YES, NO = 1, 2, 6, 7  # an installer's way on is OK, too
 
 
 class WindowsUser:
@@ -101,6 +109,8 @@ class WindowsUser:
         drive.mkdir()
         for name in _COPIED:
             shutil.copyfile(BENCH / "prefix" / name, self._prefix / name)
+        with (self._prefix / "user.reg").open("a") as registry:
+            registry.write(_UNMANAGED)
         for name in _LINKED:
             source = BENCH / "prefix" / "drive_c" / name
             shutil.copytree(source, drive / name, copy_function=os.link, symlinks=True)
@@ -108,7 +118,12 @@ class WindowsUser:
         devices.mkdir()
         (devices / "c:").symlink_to("../drive_c")
         (devices / "z:").symlink_to("/")
+        self.other_disk = self._prefix / "disk"  # D:
+        self.other_disk.mkdir()
+        (devices / "d:").symlink_to("../disk")
+        (devices / "e:").symlink_to("/proc")  # where not even root makes a file
         self.profile = drive / "users" / NAME
+        self.programs = self.profile / "AppData" / "Local" / "Programs" / "GA3EnvManager"
         (self.profile / "Desktop").mkdir(parents=True)  # else Wine takes the one of our own user
         self._screen, display = _screen()
         self._environment = self._variables(display)
@@ -161,14 +176,15 @@ class WindowsUser:
         assert finished == code, (command, finished, output, errors)
         return output, errors
 
-    def run_in(self, folder: Path, program: object, *switches: str, code: int = 0) -> str:
+    def run_in(self, folder: Path | str, program: object, *switches: str, **how: Any) -> str:
         """Run an installer for a folder, or an uninstaller in one; return what it has said last.
 
         Such a folder stands at the end of the line, without quotes; Wine sets quotes around words
         with spaces.
         """
         key = "_?" if str(program).endswith("Uninstall.exe") else "/D"
-        return self.run(program, *switches, *f"{key}={self.seen(folder)}".split(" "), code=code)[1]
+        seen = folder if isinstance(folder, str) else self.seen(folder)
+        return self.run(program, *switches, *f"{key}={seen}".split(" "), **how)[1]
 
     def start(
         self,
@@ -191,44 +207,57 @@ class WindowsUser:
         self._started.append(process)
         return process
 
+    def start_and_wait(self, code: str) -> subprocess.Popen[bytes]:
+        """Start a Python of the bench with some code, after which it stays; wait until it has."""
+        done = self._prefix / "done"
+        done.unlink(missing_ok=True)
+        code += f"\nopen({'Z:' + str(done)!r}, 'w').close(); import time; time.sleep(600)"
+        process = self.start(_bench_python(), "-c", code)
+        self.wait_for(done.exists)
+        return process
+
+    def code_of(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait for the end of a program; return its exit code."""
+        return process.wait(PATIENCE_S)
+
     def python(self) -> str:
         """Name the Python that the installed release carries, or has fetched."""
         return self.seen(sorted((self.programs / "python").glob("*/python.exe"))[0])
 
-    @property
-    def programs(self) -> Path:
-        """Where the installer puts the app."""
-        return self.profile / "AppData" / "Local" / "Programs" / "GA3EnvManager"
-
     def seen(self, path: Path) -> str:
-        """Name a file of drive C: as Windows does; it need not be there."""
-        return "C:\\" + str(path.relative_to(self._prefix / "drive_c")).replace("/", "\\")
+        """Name a file of one of the user's disks as Windows does; it need not be there."""
+        disk, top = ("D", "disk") if path.is_relative_to(self.other_disk) else ("C", "drive_c")
+        return f"{disk}:\\" + str(path.relative_to(self._prefix / top)).replace("/", "\\")
 
     def windows(self, *presses: str) -> list[list[Any]]:
         """List class, title and texts of all windows on the screen; press what is given."""
-        output, _ = self.run(self.python(), "-c", _WINDOWS, *presses)
+        output, _ = self.run(_bench_python(), "-c", _WINDOWS, *presses)
         return json.loads(output)
 
     def press(self, kind: str, title: str, what: int | str) -> None:
         """Press a button of a window: by its number, or its text; ``close`` closes the window."""
         self.windows(f"{kind}|{title}|{what}")
 
-    def wait_for_window(self, kind: str, title: str, text: str = "") -> str:
+    def wait_for_window(
+        self, kind: str, title: str, text: str = "", press: int | str | None = None
+    ) -> str:
         """Wait until a window is on the screen, one with this text where it is given.
 
-        Return all of its texts.
+        Return all of its texts; with `press` as in the function of that name.
         """
-        words = ("wait", f"{kind}|{title}|{text}")
-        for found, name, texts in self.windows(*words):
+        words = ["wait", f"{kind}|{title}|{text}"]
+        words += [f"{kind}|{title}|{press}"] if press is not None else []
+        windows = self.windows(*words)
+        for found, name, texts in windows:
             if found.startswith(kind) and name.startswith(title) and text in "\n".join(texts):
                 return "\n".join(texts)
-        raise AssertionError(f"no window {title!r} with {text!r}")
+        raise AssertionError(f"no window {title!r} with {text!r}, but {windows}")
 
     def close_app(self) -> None:
         """Close the app's window, and wait until nothing runs from its environment."""
         self.press("Qt", "", "close")
         program = self.seen(self.programs / ".venv" / "Scripts" / "pythonw.exe")
-        self.run(self.python(), "-c", _ENDED, program)
+        self.run(_bench_python(), "-c", _ENDED, program)
 
     def files(self) -> set[str]:
         """List all files of the user."""
@@ -267,6 +296,12 @@ class WindowsUser:
         self._screen.kill()
         self._screen.wait()
         shutil.rmtree(self._prefix, ignore_errors=True)
+
+
+def _bench_python() -> str:
+    """Name the bench's own Python, which this user has not."""
+    (found,) = (BENCH / "prefix" / "drive_c").glob("Python3*/python.exe")
+    return f"Z:{found}"
 
 
 class Said:
