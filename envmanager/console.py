@@ -222,6 +222,11 @@ def print_line(text: str = "") -> None:
         _stdout().print(Text(text))
 
 
+def quoted(name: str) -> str:
+    """Return a file's name as a command takes it, on Windows too."""
+    return f'"{name}"' if " " in name else name
+
+
 def ask(question: str) -> bool | None:
     """Ask in the terminal; None where nobody can answer. Only a clear yes is one."""
     if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):

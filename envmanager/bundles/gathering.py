@@ -18,8 +18,7 @@ from envmanager.modules.catalog import Module
 from envmanager.packages import resolution
 from envmanager.packages.backends import AUTO
 from envmanager.packages.lockfile import Wheel
-from envmanager.sharing import shared_sets
-from envmanager.sharing.shared_sets import SharedSet
+from envmanager.sharing.shared_sets import Present, SharedSet, present
 from envmanager.uv.program import Uv
 from envmanager.weights.getting import Getter
 from envmanager.weights.store import Store
@@ -86,21 +85,26 @@ def packages(uv: Uv, module: Module, target: Target, backend: str) -> Packages:
 
 @dataclass(frozen=True)
 class Weights:
-    """The chosen sets of one module: their files lie in the `store`."""
+    """The chosen sets of one module."""
 
-    store: Store
-    sets: tuple[SharedSet, ...] = ()
+    module: Module
+    chosen: tuple[Present, ...] = ()
+
+    @property
+    def sets(self) -> tuple[SharedSet, ...]:
+        """What the manifest says of them."""
+        return tuple(found.one for found in self.chosen)
 
     @property
     def licenses(self) -> tuple[tuple[str, str], ...]:
         """The license of each set, by name."""
-        return tuple((one.name, self.store.described(one.name).license) for one in self.sets)
+        return tuple((one.one.name, one.license) for one in self.chosen)
 
     @property
     def missing(self) -> list[str]:
         """The usual sets that do not go along."""
         chosen = {one.name for one in self.sets}
-        usual = (known.name for known in self.store.module.weights.values() if known.default)
+        usual = (known.name for known in self.module.weights.values() if known.default)
         return [name for name in usual if name not in chosen]
 
 
@@ -139,13 +143,12 @@ def weights(
     found = []
     for store in stores:
         chosen = [name for name in _offered(store) if ALL in names or name in names]
-        lacking = [name for name in chosen if not store.is_present(name)]
+        lacking = [name for name in chosen if not store.holder(name).is_present(name)]
         if lacking:
             Getter(store, settings, report, cancel).get(lacking)
-        sets = (shared_sets.of_entry(name, store.require(name)) for name in chosen)
-        found.append(Weights(store, tuple(sets)))
+        found.append(Weights(store.module, tuple(present(store, name) for name in chosen)))
     return found
 
 
 def _offered(store: Store) -> list[str]:
-    return list(dict.fromkeys([*store.module.weights, *store.entries()]))
+    return list(dict.fromkeys([*store.module.weights, *store.names()]))

@@ -11,7 +11,7 @@ from pathlib import Path
 from envmanager.bundles import manifest, placing_python, reading
 from envmanager.bundles.reading import Bundle, Content
 from envmanager.bundles.target import here
-from envmanager.data import files, fulldisk
+from envmanager.data import access, files, fulldisk
 from envmanager.environments import overlay
 from envmanager.environments.generations import source_sha256
 from envmanager.environments.lifecycle import Environments, Installed
@@ -55,7 +55,8 @@ def install(
         Why it cannot be installed. All is as it was, except for modules that were published before.
     """
     cancel = cancel or CancelToken()
-    with reading.opened(path, report, cancel) as bundle, ExitStack() as undo:
+    shared = access.readable_by_all(engine.data)
+    with shared, reading.opened(path, report, cancel) as bundle, ExitStack() as undo:
         if checksum not in ("", bundle.manifest.checksum):
             why = "it is another one than was shown"
             raise archive.refused(bundle.path, why, "file_altered", "Look at it again.")
@@ -95,7 +96,8 @@ def _refuse_other_computer(bundle: Bundle, uv: Uv, *, lacks_python: bool) -> Non
         return
     if not bundle.manifest.interpreter:
         raise InstallFailed(
-            f"{bundle.path.name} is for Python {target.python}, and this computer has none.",
+            f"{bundle.path.name} is for Python {target.python}, and none was found here"
+            + (" that all accounts can run." if home.is_shared(uv.data.root) else "."),
             f"Install Python {target.python} (64 bit), or make the bundle again with one "
             "(./run bundle create ... --with-python), or for the Python that is here "
             "(--python VERSION).",

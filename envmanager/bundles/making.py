@@ -12,19 +12,18 @@ from envmanager.bundles.collecting import Collection
 from envmanager.bundles.gathering import Packages, Weights
 from envmanager.bundles.manifest import BundledModule, Manifest
 from envmanager.bundles.target import Target
-from envmanager.data import files, fulldisk, writers
+from envmanager.data import access, files, fulldisk, writers
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
-from envmanager.errors import BadInput, UsageError
+from envmanager.errors import UsageError
 from envmanager.events import CancelToken, Notice, Report, Stage, ignore
 from envmanager.fetching.hashing import Fetched, hash_of, hashed
-from envmanager.machine import nis
 from envmanager.modules import catalog, checking
 from envmanager.modules.catalog import Module
 from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
 from envmanager.packages.wheel_store import WheelStore
-from envmanager.sharing import archive, packing, sealed
+from envmanager.sharing import packing, sealed
 from envmanager.uv.program import Uv
 from envmanager.weights.store import Store
 from ga3_nodes import __version__
@@ -121,6 +120,7 @@ def plan(
     modules = [catalog.find(name, data) for name in dict.fromkeys(wanted.modules)]
     if not modules:
         raise UsageError("No module is named.", "./run bundle create MODULE ... -o FILE")
+    access.require(data)  # uv runs in it, and what comes is kept there
     for module in modules:
         _refuse(module, wanted.target)
     stores = [Store(data, module) for module in modules]
@@ -129,7 +129,7 @@ def plan(
     if wanted.python_archive or wanted.python_sha256:
         python = _given_python(wanted, cancel)
     uv = Uv(data, settings, cancel, platform=target.uv_platform, python_version=target.python)
-    data.root.mkdir(parents=True, exist_ok=True)  # uv runs in it
+    data.root.mkdir(parents=True, exist_ok=True)
     found = []
     for module in modules:
         report(Stage("resolve", f"Looking up the packages of {module.name}"))
@@ -137,7 +137,7 @@ def plan(
     weights = gathering.weights(stores, wanted.weights, settings, report, cancel)
     for part in weights:
         if part.missing:
-            name, lacking = part.store.module.name, ", ".join(part.missing)
+            name, lacking = part.module.name, ", ".join(part.missing)
             report(Notice(f"{name} needs weights that do not go along: {lacking} (--weights)."))
     return Planned(wanted, modules, found, weights, python, _texts(modules, found))
 
@@ -171,9 +171,8 @@ def create(
         Why there can be no such bundle; a file that is there is as it was.
     """
     cancel = cancel or CancelToken()
+    files.refuse_place(path, f"lab{manifest.SUFFIX}")
     planned = plan(data, settings, wanted, report=report, cancel=cancel)
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder.", f"Name a file: -o {path / f'lab{manifest.SUFFIX}'}")
     store, python = WheelStore(data), data.downloads / "python"
     with ExitStack() as stack:
         for module in sorted(planned.modules, key=lambda module: module.name):
@@ -203,12 +202,6 @@ def _drop_empty(folder: Path) -> None:
 def _refuse(module: Module, target: Target) -> None:
     checking.check(module.folder)
     target.require_allowed(module)
-    if module.runtime == catalog.HOST and target.python != nis.PYTHON:
-        raise BadInput(
-            f"{module.name} runs inside NIS-Elements, which has Python {nis.PYTHON}.",
-            f"Make the bundle for that: --python {nis.PYTHON}",
-            code="python_not_allowed",
-        )
 
 
 def _texts(modules: list[Module], packages: list[Packages]) -> dict[str, bytes]:
@@ -225,7 +218,6 @@ def _texts(modules: list[Module], packages: list[Packages]) -> dict[str, bytes]:
 def _write(
     planned: Planned, store: WheelStore, path: Path, report: Report, cancel: CancelToken
 ) -> Made:
-    """Write the file; what is read is compared with what the manifest says."""
     large, expected = _large(planned, store, cancel)
     if sum(file.size for file in expected.values()) > fulldisk.free(path.parent):
         raise fulldisk.failure(path.parent)
@@ -236,19 +228,8 @@ def _write(
         modules=_modules(planned),
         files=listed,
     )
-    texts = {sealed.MANIFEST: sealed.as_bytes(found.as_dict()), **planned.texts}
-
-    def write(place: Path) -> None:
-        written = archive.write(place, texts, large, report, cancel)
-        for name, read in written.items():
-            if read != expected[name]:
-                raise BadInput(
-                    f"{large[name]} has other bytes than when it came.",
-                    "Get it again; for weights: ./run weights MODULE verify --full",
-                    code="file_altered",
-                )
-
-    files.write_whole(path, write)
+    again = "Get it again; for weights: ./run weights MODULE verify --full"
+    sealed.write(path, found, planned.texts, large, again, report, cancel)
     return Made(path, path.stat().st_size, found)
 
 
@@ -265,10 +246,10 @@ def _large(
         name = f"{manifest.PYTHON}{python.name}"
         places[name], known[name] = python, hashed(python, cancel)
     for part in planned.weights:
-        for one in part.sets:
-            for file, fetched in one.files.items():
-                name = f"{manifest.WEIGHTS}{part.store.module.name}/{file}"
-                places[name], known[name] = part.store.folder / file, fetched
+        for one in part.chosen:
+            for file, fetched in one.one.files.items():
+                name = f"{manifest.WEIGHTS}{part.module.name}/{file}"
+                places[name], known[name] = one.places[file], fetched
     return dict(sorted(places.items())), known
 
 

@@ -16,7 +16,7 @@ from envmanager.fetching.hashing import Fetched
 from envmanager.packages import wheelhouse
 from envmanager.packages.lockfile import Wheel
 from envmanager.sharing import archive, sealed, shared_sets
-from envmanager.sharing.sealed import fits, line
+from envmanager.sharing.sealed import Statement, fits, line
 from envmanager.sharing.shared_sets import SharedSet
 from envmanager.uv import pythons
 from ga3_nodes import records
@@ -68,7 +68,7 @@ class BundledModule:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Statement):
     """What a bundle says of itself; `files` are all others in it."""
 
     target: Target
@@ -98,10 +98,9 @@ class Manifest:
         }
         return sealed.sealed(KIND, values)
 
-    @property
-    def checksum(self) -> str:
-        """One sha256 over all that the bundle holds."""
-        return str(self.as_dict()["checksum"])
+    def members(self) -> dict[str, Fetched]:
+        """Return size and sha256 of every other file, by its name in the zip."""
+        return self.files
 
 
 def member(wheel: Wheel) -> str:

@@ -14,6 +14,7 @@ from envmanager.data import files, fulldisk
 from envmanager.data.paths import DataFolder, venv_base
 from envmanager.errors import BadInput
 from envmanager.events import Report, Stage
+from envmanager.machine import permissions
 from envmanager.processes import process
 from envmanager.uv.program import Uv
 from ga3_nodes import home
@@ -23,8 +24,12 @@ _VERSION = "import platform; print(platform.python_version())"
 
 
 def is_needed(bundle: Bundle, uv: Uv) -> bool:
-    """Tell whether this computer lacks the Python that a bundle is for."""
-    return uv.find_python(bundle.manifest.target.python) is None
+    """Tell whether this computer lacks the Python that a bundle is for.
+
+    One in somebody's home folder does not serve the data folder of all accounts.
+    """
+    found = uv.find_python(bundle.manifest.target.python)
+    return found is None or (home.is_shared(uv.data.root) and permissions.is_private(found))
 
 
 def put(bundle: Bundle, uv: Uv, report: Report, undo: ExitStack) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from envmanager.bundles import interpreter, manifest, pylocks
 from envmanager.bundles.manifest import KIND, BundledModule, Manifest
 from envmanager.data import fulldisk
 from envmanager.errors import GA3EnvError
-from envmanager.events import CancelToken, Report, Stage, ignore
+from envmanager.events import CancelToken, Report, ignore
 from envmanager.modules.catalog import Module
 from envmanager.packages import lockfile
 from envmanager.packages.lockfile import Wheel
-from envmanager.sharing import archive, sealed, shared_sets
-from envmanager.sharing.archive import Archive
+from envmanager.sharing import sealed, shared_sets
+from envmanager.sharing.sealed import Checked
 from envmanager.sharing.shared_sets import SharedSet
 
 _MOST_LOCK = 8 << 20
@@ -35,28 +35,10 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A bundle of which every byte was checked; see `opened`."""
+class Bundle(Checked[Manifest]):
+    """A bundle that was checked, with the modules in it; see `opened`."""
 
-    path: Path
-    manifest: Manifest
     contents: list[Content]
-    cancel: CancelToken
-    _archive: Archive = field(repr=False)
-
-    def extract(
-        self, name: str, place: Path, on_bytes: Callable[[int], object] = lambda size: None
-    ) -> None:
-        """Write one of its files to a new place; `on_bytes` is told how much of it is there.
-
-        Raises
-        ------
-        BadInput
-            It has changed since it was checked.
-        """
-        found = self._archive.extract(name, place, self.cancel, on_bytes)
-        if found != self.manifest.files[name]:
-            raise archive.damaged(self.path, "it has changed while it was read")
 
     def extract_weights(self, module: str, one: SharedSet, folder: Path) -> None:
         """Write the files of a set of weights below a folder; raises as `extract` does."""
@@ -72,10 +54,7 @@ def look(path: Path) -> Manifest:
     BadInput
         It is none, damaged, of a newer format, or holds what must not be unpacked.
     """
-    with archive.opened(path.absolute()) as found:
-        said = sealed.read(found, KIND, manifest.parsed, Manifest.as_dict)
-        sealed.compare_names(found, KIND, said.files)
-        return said
+    return sealed.look(path, KIND, manifest.parsed)
 
 
 @contextmanager
@@ -91,21 +70,16 @@ def opened(
     CatalogError
         A module in it is broken.
     """
-    cancel = cancel or CancelToken()
-    path = path.absolute()
-    report(Stage("check-file", f"Checking {path.name}"))
-    with archive.opened(path) as found:
-        said = sealed.read(found, KIND, manifest.parsed, Manifest.as_dict)
-        sealed.compare_names(found, KIND, said.files)
-        sealed.compare_bytes(found, KIND, said.files, report, cancel)
-        with tempfile.TemporaryDirectory(prefix="ga3-bundle-") as place:
-            bundle = Bundle(path, said, [], cancel, found)
-            with fulldisk.named(Path(place)):
-                for one in said.modules:
-                    bundle.contents.append(_content(bundle, one, Path(place) / one.name))
-                _refuse_unused(path, said, bundle.contents)
-                _look_at_python(bundle, Path(place))
-            yield bundle
+    with (
+        sealed.opened(path, KIND, manifest.parsed, report, cancel) as file,
+        tempfile.TemporaryDirectory(prefix="ga3-bundle-") as place,
+    ):
+        folder = Path(place)
+        with fulldisk.named(folder):
+            contents = [_content(file, one, folder) for one in file.manifest.modules]
+            _refuse_unused(file.path, file.manifest, contents)
+            _look_at_python(file, folder)
+        yield Bundle(**vars(file), contents=contents)
 
 
 def _refuse_unused(path: Path, said: Manifest, contents: Iterable[Content]) -> None:
@@ -116,30 +90,31 @@ def _refuse_unused(path: Path, said: Manifest, contents: Iterable[Content]) -> N
         raise KIND.refuse_altered(path, f"{min(held - asked)!r} in it belongs to no module")
 
 
-def _look_at_python(bundle: Bundle, place: Path) -> None:
+def _look_at_python(file: Checked[Manifest], place: Path) -> None:
     """Refuse a Python that must not be unpacked, before anything is changed for it."""
-    if name := bundle.manifest.interpreter:
+    if name := file.manifest.interpreter:
         aside = place / Path(name).name
-        bundle.extract(name, aside)
-        interpreter.look(aside, bundle.manifest.target)
+        file.extract(name, aside)
+        interpreter.look(aside, file.manifest.target)
         aside.unlink()
 
 
 # ---- a module -----------------------------------------------------------------------------------
 
 
-def _content(bundle: Bundle, said: BundledModule, folder: Path) -> Content:
+def _content(file: Checked[Manifest], said: BundledModule, place: Path) -> Content:
+    folder = place / said.name
     prefix = f"{manifest.MODULES}{said.name}/"
-    for name in bundle.manifest.part(prefix):
-        bundle.extract(f"{prefix}{name}", folder / name)
-    module = sealed.checked_module(bundle.path, KIND, folder, said.name, said.version)
-    shared_sets.check(bundle.path, KIND, said.weights, module)
+    for name in file.manifest.part(prefix):
+        file.extract(f"{prefix}{name}", folder / name)
+    module = sealed.checked_module(file.path, KIND, folder, said.name, said.version)
+    shared_sets.check(file.path, KIND, said.weights, module)
     pylock = folder / "pylock.toml"
-    bundle.extract(said.lock, pylock)
-    return Content(said, module, _wheels(bundle, said.lock, pylock))
+    file.extract(said.lock, pylock)
+    return Content(said, module, _wheels(file, said.lock, pylock))
 
 
-def _wheels(bundle: Bundle, name: str, pylock: Path) -> list[Wheel]:
+def _wheels(file: Checked[Manifest], name: str, pylock: Path) -> list[Wheel]:
     """Return what a ``pylock.toml`` of the bundle lists; each file is in the bundle."""
     try:
         if pylock.stat().st_size > _MOST_LOCK:
@@ -150,10 +125,10 @@ def _wheels(bundle: Bundle, name: str, pylock: Path) -> list[Wheel]:
             pylocks.require_wheel(wheel)
     except _UNREADABLE as error:
         why = f"{name!r} in it cannot be used ({error})"
-        raise KIND.refuse_altered(bundle.path, why) from error
+        raise KIND.refuse_altered(file.path, why) from error
     for wheel in wheels:
-        held = bundle.manifest.files.get(manifest.member(wheel))
+        held = file.manifest.files.get(manifest.member(wheel))
         if held is None or any(held.sha256 != digest for _, digest in wheel.files):
             why = f"it lacks {wheel.package} {wheel.version}"
-            raise KIND.refuse_altered(bundle.path, why)
+            raise KIND.refuse_altered(file.path, why)
     return wheels

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from packaging.specifiers import SpecifierSet
 
 from envmanager.environments.generations import requires_python
 from envmanager.errors import BadInput
+from envmanager.machine import nis
+from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
 from envmanager.uv import pythons
 
@@ -79,16 +82,19 @@ class Target:
         BadInput
             The message names what it allows.
         """
-        allowed = SpecifierSet(requires_python(module))
-        if self.python in pythons.HOST and any(
-            allowed.contains(f"{self.python}.{patch}") for patch in range(_LAST_PATCH)
-        ):
+        if self.python in allowed_pythons(module):
             return
-        raise BadInput(
-            f"{module.name} does not run on Python {self.python}: it needs {allowed}.",
-            "Say which Python the other computer has, for example: --python 3.12",
-            code="python_not_allowed",
-        )
+        if self.python not in pythons.HOST:
+            message = f"There is no bundle for Python {self.python}."
+            hint = f"Say which one the other computer has: {', '.join(pythons.HOST)}"
+        elif module.runtime == catalog.HOST:
+            message = f"{module.name} runs inside NIS-Elements, which has Python {nis.PYTHON}."
+            hint = f"Make the bundle for that: --python {nis.PYTHON}"
+        else:
+            needed = SpecifierSet(requires_python(module))
+            message = f"{module.name} does not run on Python {self.python}: it needs {needed}."
+            hint = "Say which Python the other computer has, for example: --python 3.12"
+        raise BadInput(message, hint, code="python_not_allowed")
 
 
 def here() -> str:
@@ -100,3 +106,22 @@ def here() -> str:
 def own_python() -> str:
     """Return the version of the app's own Python, as ``3.11``."""
     return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def allowed_pythons(module: Module) -> list[str]:
+    """Return the versions, as ``3.11``, that a bundle of a module can be for."""
+    if module.runtime == catalog.HOST:
+        return [nis.PYTHON]
+    allowed = SpecifierSet(requires_python(module))
+    patches = range(_LAST_PATCH)
+    return [v for v in pythons.HOST if any(allowed.contains(f"{v}.{patch}") for patch in patches)]
+
+
+def usual_python(modules: Iterable[Module]) -> str:
+    """Return the version for a bundle of modules where none is asked for.
+
+    The app's own, or else the newest that all of them run on.
+    """
+    allowed = [allowed_pythons(module) for module in modules]
+    common = [version for version in pythons.HOST if all(version in one for one in allowed)]
+    return own_python() if own_python() in common or not common else common[-1]

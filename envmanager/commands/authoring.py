@@ -11,7 +11,7 @@ from envmanager.commands.outcome import Add, Outcome, progress
 from envmanager.data.paths import data_folder
 from envmanager.data.settings import load
 from envmanager.environments import inventory
-from envmanager.errors import Cancelled, UsageError
+from envmanager.errors import BadInput, Cancelled, UsageError
 from envmanager.events import Report
 from envmanager.modules.own import Added, OwnModules
 
@@ -61,6 +61,11 @@ def add_command(options: argparse.Namespace) -> Outcome:
     """Add a module from a folder, or from a file."""
     if options.source.is_file():
         return _add_file(options)
+    if not options.source.exists():
+        raise BadInput(
+            f"There is no {options.source}.",
+            "Give the folder of a module, or a file that export-module has made.",
+        )
     if options.show:
         raise UsageError("--show is for files of modules.", "A folder you can look into yourself.")
     with progress() as report:

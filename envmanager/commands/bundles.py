@@ -11,8 +11,10 @@ from envmanager import console
 from envmanager.commands.outcome import Add, Outcome, environments, progress
 from envmanager.data import access, settings
 from envmanager.data.paths import data_folder
+from envmanager.environments import everywhere
 from envmanager.environments.lifecycle import Installed
 from envmanager.errors import BadInput
+from envmanager.modules import catalog
 
 if TYPE_CHECKING:
     from envmanager.bundles.making import Planned
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # What only these actions need is imported where it is used: every command reads this file.
 
+_ALL_HELP = "for all accounts of this computer (for administrators)"
 _TARGETS = ("windows", "linux")
 
 
@@ -31,7 +34,7 @@ def add_to(add: Add) -> None:
     create.add_argument("modules", nargs="+", metavar="MODULE")
     create.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     create.add_argument("--platform", choices=_TARGETS, help="else as this computer")
-    create.add_argument("--python", default="", help="version there, such as 3.12; else as here")
+    create.add_argument("--python", default="", help="version there, such as 3.12")
     create.add_argument("--backend", default="", help="build of torch: cpu, or such as cu130")
     create.add_argument("--weights", default="none", metavar="NAME,...", help="also all or none")
     create.add_argument("--with-python", action="store_true", help="a Python too, fetched by uv")
@@ -43,6 +46,7 @@ def add_to(add: Add) -> None:
     info.add_argument("--verify", action="store_true", help="compare every byte too")
     install = actions.add_parser("install", help="install a bundle, without any network")
     install.add_argument("file", type=Path)
+    install.add_argument("--all-accounts", action="store_true", help=_ALL_HELP)
     install.add_argument(
         "--replace-modules", action="store_true", help="where a module here is another one"
     )
@@ -60,23 +64,24 @@ def bundle_command(options: argparse.Namespace) -> Outcome:
 def _create(options: argparse.Namespace) -> Outcome:
     from envmanager.bundles import making
     from envmanager.bundles.making import Wanted
-    from envmanager.bundles.target import Target, here, own_python
+    from envmanager.bundles.target import Target, here, usual_python
 
+    data = data_folder()
     platform = options.platform or here()
     if not platform:
         raise BadInput(
             "Bundles are for Windows and Linux PCs.", "Say for which: --platform windows"
         )
+    modules = (catalog.find(name, data) for name in options.modules)
     wanted = Wanted(
         options.modules,
-        Target(platform, options.python or own_python()),
+        Target(platform, options.python or usual_python(modules)),
         options.backend,
         [name.strip() for name in options.weights.split(",") if name.strip() not in ("", "none")],
         options.with_python,
         options.python_archive,
         options.python_sha256,
     )
-    data = data_folder()
     chosen = settings.load(data.settings)
     with progress() as report:
         if options.dry_run:
@@ -88,7 +93,9 @@ def _create(options: argparse.Namespace) -> Outcome:
             f"{made.path} ({console.size(made.size)}) is for {_target(wanted.target)}"
         )
         console.print_line(f"Checksum: {made.manifest.checksum}")
-        console.print_line(f"On that computer: ./run bundle install {made.path.name}")
+        program = "run.cmd" if wanted.target.platform == "windows" else "./run"
+        name = console.quoted(made.path.name)
+        console.print_line(f"On that computer: {program} bundle install {name}")
 
     values = {"path": str(made.path.absolute()), "bytes": made.size}
     return Outcome({**values, **made.manifest.as_dict()}, show)
@@ -155,7 +162,7 @@ _UNVERIFIED = (
 def _install(options: argparse.Namespace) -> Outcome:
     from envmanager.bundles import installing
 
-    engine = environments()
+    engine = everywhere.engine_for_all() if options.all_accounts else environments()
     access.require(engine.data)
     with progress() as report:
         done = installing.install(

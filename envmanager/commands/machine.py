@@ -29,6 +29,8 @@ from envmanager.uv.program import Uv
 _PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end
 
 
+_CLEANABLE = "Its cache is cleaned by ./run disk --clean-cache with GA3ENV_MACHINE_WIDE=1."
+_NOT_CLEANABLE = "Only an administrator may clean it."
 _MACHINE_WIDE_HELP = "make its environments those of all accounts (for administrators)"
 _FROM_HELP = "with --machine-wide: the data folder of another account"
 
@@ -86,30 +88,40 @@ def disk_command(options: argparse.Namespace) -> Outcome:
     if options.everything and not options.clean_cache:
         raise UsageError("--everything belongs to --clean-cache.", "See ./run disk --help.")
     engine = environments()
-    freed = None
+    freed, anew = None, options.refresh or options.clean_cache
     with progress() as report:
         if options.clean_cache:
             access.require(engine.data)
             uv = Uv(engine.data, engine.settings)
             freed = disk.clean_cache(uv, engine.data, everything=options.everything, report=report)
-        kept = None if options.refresh or options.clean_cache else disk.cached(engine.data)
+        kept = None if anew else disk.cached(engine.data)
         found = kept or disk.overview(engine.data, report)
+        of_all = disk.of_all(report, count=options.refresh or None)
 
     def show() -> None:
-        rows = [(f"module {n}", *_own_and_shared(u)) for n, u in sorted(found.modules.items())]
-        rows += [(name, *_own_and_shared(u)) for name, u in found.parts.items() if u.total]
-        rows.append(("cache", *_own_and_shared(found.cache)))
-        rows.append(("total", console.size(found.total), ""))
-        console.print_table(["place", "own", "shared"], rows)
+        _show_disk(found)
         for volume in disk.volumes(engine.data):
             console.print_line(f"{console.size(volume.free)} free on the volume of {volume.path}")
         if freed is not None:
             console.print_line(f"{console.size(freed)} of the cache are free again.")
         console.print_line(f"Counted on {date_text(found.date)}")
+        if of_all and of_all.figures:
+            console.print_line(f"\nFor all accounts of this computer, in {of_all.root}:")
+            _show_disk(of_all.figures)
+            console.print_line(_CLEANABLE if of_all.may_change else _NOT_CLEANABLE)
 
     # Free space is asked anew each time: it costs nothing, and the last count may be old.
     now = {"volumes": [asdict(volume) for volume in disk.volumes(engine.data)]}
-    return Outcome({**found.as_dict(), **now, "freed_bytes": freed}, show)
+    shared = {"of_all_accounts": of_all.as_dict() if of_all else None}
+    return Outcome({**found.as_dict(), **now, "freed_bytes": freed, **shared}, show)
+
+
+def _show_disk(found: disk.Overview) -> None:
+    rows = [(f"module {n}", *_own_and_shared(u)) for n, u in sorted(found.modules.items())]
+    rows += [(name, *_own_and_shared(u)) for name, u in found.parts.items() if u.total]
+    rows.append(("cache", *_own_and_shared(found.cache)))
+    rows.append(("total", console.size(found.total), ""))
+    console.print_table(["place", "own", "shared"], rows)
 
 
 def _own_and_shared(usage: Usage) -> tuple[str, str]:
@@ -245,8 +257,8 @@ def _planned(plan: machine_wide.Plan) -> Outcome:
 def _moved(moved: relocation.Moved, text: str) -> Outcome:
     def show() -> None:
         console.print_line(text.format(size=console.size(moved.size), target=moved.target))
-        if not moved.old_deleted:
-            console.print_line(f"The rest of {moved.source} is deleted by a later command.")
+        if moved.rest:
+            console.print_line(moved.rest)
 
     return Outcome(
         {

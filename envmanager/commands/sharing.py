@@ -66,7 +66,8 @@ def export_command(options: argparse.Namespace) -> Outcome:
         if done.left_out:
             console.print_line(f"Not in it: {', '.join(done.left_out)}")
         console.print_line(f"Author: {manifest.author}   Checksum: {manifest.checksum}")
-        console.print_line(f"On another computer: ./run add-module {done.path.name}")
+        name = console.quoted(done.path.name)
+        console.print_line(f"On another computer: ./run add-module {name}")
 
     values = {"path": str(done.path.absolute()), "bytes": done.size}
     return Outcome({**values, "left_out": list(done.left_out), **manifest.as_dict()}, show)
@@ -120,7 +121,7 @@ def freeze_command(options: argparse.Namespace) -> Outcome:
 
     data = of_module(options.module)
     if options.output:
-        methods.check_suffix(options.output)
+        methods.check_place(options.output)
     with progress() as report:
         record = freezing.freeze(
             data,

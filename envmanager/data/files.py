@@ -12,10 +12,47 @@ from pathlib import Path
 import psutil
 
 from envmanager.data import fulldisk
-from envmanager.errors import FilesInUse
+from envmanager.errors import BadInput, FilesInUse
 from ga3_nodes import home
 
 _PATIENCE_S = 10.0  # for a program that has a file open: a virus scanner soon lets go
+
+
+def refuse_place(path: Path, example: str) -> None:
+    """Refuse a file that could not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    example : str
+        A name for the file, where `path` is a folder.
+
+    Raises
+    ------
+    BadInput
+        `path` is a folder or a device, or lies where this account may not write.
+    """
+    path = path.absolute()
+    try:
+        if path.is_dir():
+            raise BadInput(f"{path} is a folder.", f"Name a file in it: {path / example}")
+        _refuse_device(path)
+        nearest = next((folder for folder in path.parents if folder.exists()), None)
+        if nearest is None:
+            raise FileNotFoundError(f"there is no {path.anchor}")
+        if not nearest.is_dir() or not home.may_write(nearest):
+            raise PermissionError(f"{nearest} is no folder that you may write to")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Choose another folder.",
+            code="output_not_writable",
+        ) from error
+
+
+def _refuse_device(path: Path) -> None:
+    """Refuse to put a file in the place of what is none, such as a device."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise BadInput(f"{path} is no file that can be replaced.", "Name another one.")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -26,9 +63,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
     Raises
     ------
+    BadInput
+        `path` is a device, or the like.
     DiskFull
         The old file is as it was.
     """
+    _refuse_device(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with fulldisk.named(path.parent):

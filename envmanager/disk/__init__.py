@@ -4,6 +4,7 @@ from envmanager.disk.cleaning import clean_cache
 from envmanager.disk.counting import Usage, scan
 from envmanager.disk.figures import PARTS, CacheUsage, ModuleUsage, Overview
 from envmanager.disk.kept import cached
+from envmanager.disk.of_all import OfAll, of_all
 from envmanager.disk.overview import overview
 from envmanager.disk.prediction import Prediction, predict
 from envmanager.disk.vendor import VendorFolder, vendor
@@ -13,6 +14,7 @@ __all__ = [
     "PARTS",
     "CacheUsage",
     "ModuleUsage",
+    "OfAll",
     "Overview",
     "Prediction",
     "Usage",
@@ -20,6 +22,7 @@ __all__ = [
     "Volume",
     "cached",
     "clean_cache",
+    "of_all",
     "overview",
     "predict",
     "scan",

@@ -71,6 +71,8 @@ def _findings(name: str, path: Path, state: os.stat_result) -> list[Finding]:
 def _of_mode(name: str, path: Path, state: os.stat_result) -> Iterator[Finding]:
     if state.st_uid != 0:
         yield Finding("foreign", path, f"belongs to the account {state.st_uid}")
+    if _is_lock_of_uv(name):
+        return
     if state.st_mode & stat.S_IWOTH and not state.st_mode & stat.S_ISVTX:
         yield Finding("writable", path, "can be changed by every account")
     elif state.st_mode & stat.S_IWGRP and state.st_gid != 0:
@@ -78,6 +80,15 @@ def _of_mode(name: str, path: Path, state: os.stat_result) -> Iterator[Finding]:
     needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(state.st_mode) else 0)
     if state.st_mode & needed != needed and not _is_of_administrators(name):
         yield Finding("unreadable", path, "cannot be read by the other accounts")
+
+
+def _is_lock_of_uv(name: str) -> bool:
+    """Tell a file that uv locks: it makes them writable for everybody, and reads nothing in them.
+
+    They lie in its cache, in each virtual environment, and beside the Pythons that it manages.
+    """
+    file = name.rpartition("/")[2]
+    return file == ".lock" or (name.startswith("uv-cache/") and file.endswith(".lock"))
 
 
 def _of_list(name: str, path: Path) -> Iterator[Finding]:

@@ -99,6 +99,8 @@ def plan(
     place, data, target = _folders(source)
     if source and not elevated():
         raise _powerless(place)  # who may not even look into it
+    if source and not data.root.is_dir():
+        raise _not_there(data)
     report(Stage("plan", f"Listing {data.root}"))
     transfer = Transfer(data.root, target, _left_out, report, cancel or CancelToken(), False)
     size = transfer.plan(MOVE_NOTE) if data.root.is_dir() else 0
@@ -139,16 +141,21 @@ def _obstacles(
     if error := standstill.no_room(target, size):
         yield error
     try:
-        standstill.refuse_busy(data)
+        if data.root.is_dir():  # else looking for its workers would make it
+            standstill.refuse_busy(data)
     except ModuleInUse as busy:
         yield busy
+
+
+def _not_there(data: DataFolder) -> GA3EnvError:
+    return GA3EnvError(f"There is no {data.root}.", "Name a data folder.", code="move_refused")
 
 
 def _powerless(place: Path) -> NotWritable:
     return NotWritable(
         "Only an administrator can make environments those of all accounts.",
         "Start the app or a command prompt as administrator (Linux: with sudo), and name this "
-        f"folder: ./run move-root --machine-wide --from {place}",
+        f'folder: ./run move-root --machine-wide --from "{place}"',
     )
 
 
@@ -182,7 +189,7 @@ def _is_taken(target: Path) -> bool:
     """Tell whether something is in the way in the machine's place, other than leftovers of ours."""
     if not target.is_dir() or _is_orphan(target):
         return False
-    if {path.name for path in target.iterdir()} - _OF_THE_TARGET - _empty(target):
+    if {path.name for path in target.iterdir()} - _OF_THE_TARGET - _leftovers(target):
         return True
     try:
         return bool(home.read_config(target)["modules"])
@@ -190,8 +197,14 @@ def _is_taken(target: Path) -> bool:
         return True
 
 
-def _empty(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.is_dir() and not any(path.iterdir())}
+def _leftovers(target: Path) -> set[str]:
+    """Return the names of what installs that failed have left, besides what is `_OF_THE_TARGET`.
+
+    Where there is no generation, uv's cache is of use to nobody.
+    """
+    empty = {path.name for path in target.iterdir() if path.is_dir() and not any(path.iterdir())}
+    built = any(path.is_dir() for path in target.glob("envs/*/*"))
+    return empty if built else empty | {"envs", "uv-cache", "downloads"}
 
 
 def _is_orphan(target: Path) -> bool:
@@ -228,7 +241,7 @@ def move(
     Parameters
     ----------
     source : Path, optional
-        The data folder of another account; by default this one's own.
+        As for `plan`.
 
     Raises
     ------
@@ -242,7 +255,7 @@ def move(
     if not elevated():
         raise _powerless(place)
     if not data.root.is_dir():
-        raise GA3EnvError(f"There is no {data.root}.", "Name a data folder.", code="move_refused")
+        raise _not_there(data)
     with standstill.sole(place):
         if (note := notes.read(place)) and note.shares and not settle(note, report):
             raise ModuleInUse("The folder of the last move is still in use.", "Try again later.")
@@ -334,8 +347,8 @@ def _make_way(target: Path) -> None:
         return
     if _is_orphan(target):
         _clear(target)
-    for name in _empty(target) & _MOVED:
-        (target / name).rmdir()
+    for name in _leftovers(target) & (_MOVED | {"downloads"}):
+        standstill.delete(target / name)
 
 
 def _clear(target: Path, *, made: bool = False) -> None:

@@ -29,6 +29,11 @@ class Moved:
     size: int
     old_deleted: bool
 
+    @property
+    def rest(self) -> str:
+        """What is left to do, in a sentence; empty where that is nothing."""
+        return "" if self.old_deleted else f"The rest of {self.source} is deleted later."
+
 
 @dataclass(frozen=True)
 class Note:
@@ -94,7 +99,7 @@ def has_receipt(folder: Path, note: Note) -> bool:
 def refused(target: Path, error: OSError) -> GA3EnvError:
     """Return the error for a folder that cannot be written."""
     return GA3EnvError(
-        f"{target} cannot be written: {error}.",
+        f"{target} cannot be written: {error.strerror or error}.",
         "Choose another folder, or correct its permissions.",
         code="move_refused",
     )

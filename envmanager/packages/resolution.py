@@ -132,7 +132,7 @@ def _with_torch(folder: Path, uv: Uv, python: Path, choice: Choice) -> Resolved:
     """
     lock, pylock = folder / "requirements.lock", folder / "pylock.toml"
     locks = [lock, *_extra_lock(folder, choice.backend)]
-    source = torch_family.source(uv.settings, choice.backend, torch_family.pinned(lock))
+    source = torch_family.source(uv, python, choice.backend, torch_family.pinned(lock))
     with tempfile.TemporaryDirectory(dir=folder, prefix="resolve-") as place:
         project = Path(place) / "pyproject.toml"
         project.write_text(torch_family.project(folder / "pyproject.toml", source), "utf-8")

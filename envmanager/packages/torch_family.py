@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +20,9 @@ from urllib.request import url2pathname
 import tomlkit
 from packaging.version import Version
 
-from envmanager.data.settings import Settings
 from envmanager.errors import InstallFailed
-from envmanager.packages import lockfile
+from envmanager.packages import lockfile, wheel_tags
+from envmanager.uv.program import Uv
 
 MEMBERS = ("torch", "torchvision", "torchaudio")
 _INDEX = "torch"
@@ -50,45 +51,56 @@ def pinned(lock: Path) -> dict[str, str]:
     return dict(sorted(pins, key=lambda pin: Version(pin[1])))
 
 
-def source(settings: Settings, backend: str, pins: dict[str, str]) -> Source:
+def source(uv: Uv, python: Path, backend: str, pins: dict[str, str]) -> Source:
     """Return where a backend's builds come from.
 
     A folder of the setting ``find_links`` that holds the wanted torch goes before the setting
-    ``torch_index``: who plugs in a stick with wheels wants these.
+    ``torch_index``: who plugs in a stick with wheels wants these. But only wheels count that the
+    computer takes which `uv` resolves for: the one that a bundle is for may be another.
+
+    Parameters
+    ----------
+    python : Path
+        The interpreter; where `uv` resolves for another computer, only that one's version counts.
 
     Raises
     ------
     InstallFailed
         ``torch_index`` is a folder without a wheel for the backend.
     """
+    settings, look = uv.settings, partial(_in_folder, uv, python, backend, pins)
     for place in settings.find_links:
-        if "://" not in place and (own := _in_folder(Path(place), backend, pins)):
+        if "://" not in place and (own := look(Path(place))):
             return own
     place = settings.torch_index.rstrip("/\\")
     if place.startswith(("http://", "https://")):
         named = _BACKEND.fullmatch(place.rpartition("/")[2]) is not None
         return Source(place if named else f"{place}/{backend}", False, pins)
     folder = Path(url2pathname(urlsplit(place).path) if "://" in place else place)
-    found = _in_folder(folder / backend, backend, pins) or _in_folder(folder, backend, pins)
-    if found is None:
-        raise InstallFailed(
-            f"{folder} holds no torch {pins['torch']} for the backend {backend}.",
-            "Put its wheels there, or correct the setting torch_index.",
-            code="torch_missing",
-        )
-    return found
+    if found := look(folder / backend) or look(folder):
+        return found
+    system = f" on {uv.platform.capitalize()}" if uv.platform else ""
+    raise InstallFailed(
+        f"{folder} holds no torch {pins['torch']} for the backend {backend} and Python "
+        f"{wheel_tags.python_version(uv, python)}{system}.",
+        "Put its wheels there, or correct the setting torch_index.",
+        code="torch_missing",
+    )
 
 
-def _in_folder(folder: Path, backend: str, pins: dict[str, str]) -> Source | None:
+def _in_folder(
+    uv: Uv, python: Path, backend: str, pins: dict[str, str], folder: Path
+) -> Source | None:
     """Return a folder as a source where it holds the wanted torch, for this backend or for any."""
     if not any(folder.glob(f"torch-{pins['torch']}*.whl")):
         return None
-    exact = {
-        name: f"{version}+{backend}"
-        for name, version in pins.items()
-        if any(folder.glob(f"{name}-{version}+{backend}-*.whl"))
+    fitting = wheel_tags.taken(uv, python)
+    builds = {
+        name: {v.local for v in wheel_tags.versions(folder, name, fitting) if v.public == pinned}
+        for name, pinned in pins.items()
     }
-    for_any = folder.name == backend or any(folder.glob(f"torch-{pins['torch']}-*.whl"))
+    exact = {name: f"{pins[name]}+{backend}" for name, found in builds.items() if backend in found}
+    for_any = None in builds["torch"] or (folder.name == backend and bool(builds["torch"]))
     if "torch" not in exact and not for_any:
         return None
     return Source(folder.absolute().as_uri(), True, pins | exact)

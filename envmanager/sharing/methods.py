@@ -22,19 +22,22 @@ def save(record: Record, path: Path) -> None:
     ------
     UsageError
         The suffix is none of `SUFFIXES`.
+    BadInput
+        The file cannot be written.
     """
-    check_suffix(path)
+    check_place(path)
     forms = {".md": as_markdown, ".txt": as_text, ".json": as_json}
     files.write_text(path, forms[path.suffix.lower()](record))
 
 
-def check_suffix(path: Path) -> None:
-    """Raise UsageError where a file's suffix names no form."""
+def check_place(path: Path) -> None:
+    """Refuse a file that `save` could not write; raises as it does."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(
             f"The suffix of {path.name!r} names no form of a methods text.",
             f"Take one of {', '.join(SUFFIXES)}.",
         )
+    files.refuse_place(path, "methods.md")
 
 
 def as_json(record: Record) -> str:

@@ -10,17 +10,16 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from envmanager.data import fulldisk
-from envmanager.events import CancelToken, Report, Stage, ignore
+from envmanager.events import CancelToken, Report, ignore
 from envmanager.fetching.hashing import Fetched
 from envmanager.modules.catalog import Module
-from envmanager.sharing import archive, sealed, shared_sets
-from envmanager.sharing.archive import Archive
-from envmanager.sharing.sealed import fits, line
+from envmanager.sharing import sealed, shared_sets
+from envmanager.sharing.sealed import Checked, Statement, fits, line
 from envmanager.sharing.shared_sets import SharedSet
 from ga3_nodes import records
 
@@ -38,7 +37,7 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
-class Manifest:
+class Manifest(Statement):
     """What a file says of itself; `files` are the module's, by their names in its folder."""
 
     module: str
@@ -62,11 +61,6 @@ class Manifest:
         }
         return sealed.sealed(KIND, values)
 
-    @property
-    def checksum(self) -> str:
-        """One sha256 over all that the file holds."""
-        return str(self.as_dict()["checksum"])
-
     def members(self) -> dict[str, Fetched]:
         """Return size and sha256 of every file, by its name in the zip."""
         found = {f"{MODULE}{name}": file for name, file in self.files.items()}
@@ -76,33 +70,27 @@ class Manifest:
 
 
 @dataclass(frozen=True)
-class Package:
-    """A file of which every byte was checked, and the module in it; see `opened`.
+class Package(Checked[Manifest]):
+    """A file that was checked, and the module in it; see `opened`.
 
     `module` was read from a folder that is gone when `opened` ends.
     """
 
-    path: Path
-    manifest: Manifest
     module: Module
-    cancel: CancelToken
-    _archive: Archive = field(repr=False)
 
     def extract_module(self, folder: Path) -> None:
         """Write the module's files into an empty folder."""
-        _extract(self._archive, MODULE, self.manifest.files, folder, self.cancel)
+        _extract_module(self, folder)
 
     def extract_weights(self, shared: SharedSet, folder: Path) -> None:
         """Write the files of a set below a folder, under their names in that of weights."""
-        _extract(self._archive, WEIGHTS, shared.files, folder, self.cancel)
+        for name in shared.files:
+            self.extract(f"{WEIGHTS}{name}", folder / name)
 
 
-def _extract(
-    found: Archive, part: str, files: dict[str, Fetched], folder: Path, cancel: CancelToken
-) -> None:
-    for name, expected in files.items():
-        if found.extract(f"{part}{name}", folder / name, cancel) != expected:
-            raise archive.damaged(found.path, "it has changed while it was read")
+def _extract_module(file: Checked[Manifest], folder: Path) -> None:
+    for name in file.manifest.files:
+        file.extract(f"{MODULE}{name}", folder / name)
 
 
 @contextmanager
@@ -118,20 +106,16 @@ def opened(
     CatalogError
         The module in it is broken.
     """
-    cancel = cancel or CancelToken()
-    path = path.absolute()
-    report(Stage("check-file", f"Checking {path.name}"))
-    with archive.opened(path) as found:
-        said = sealed.read(found, KIND, _parsed, Manifest.as_dict)
-        sealed.compare_names(found, KIND, said.members())
-        sealed.compare_bytes(found, KIND, said.members(), report, cancel)
-        with tempfile.TemporaryDirectory(prefix="ga3-module-") as place:
-            folder = Path(place) / said.module
-            with fulldisk.named(Path(place)):
-                _extract(found, MODULE, said.files, folder, cancel)
-            module = sealed.checked_module(path, KIND, folder, said.module, said.version)
-            shared_sets.check(path, KIND, said.weights, module)
-            yield Package(path, said, module, cancel, found)
+    with (
+        sealed.opened(path, KIND, _parsed, report, cancel) as file,
+        tempfile.TemporaryDirectory(prefix="ga3-module-") as place,
+    ):
+        said, folder = file.manifest, Path(place) / file.manifest.module
+        with fulldisk.named(folder):
+            _extract_module(file, folder)
+        module = sealed.checked_module(file.path, KIND, folder, said.module, said.version)
+        shared_sets.check(file.path, KIND, said.weights, module)
+        yield Package(**vars(file), module=module)
 
 
 def _parsed(values: dict[str, Any]) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date as day
@@ -16,10 +17,10 @@ from envmanager.events import CancelToken, Report, Stage, ignore
 from envmanager.fetching.hashing import hash_of
 from envmanager.modules import catalog, checking
 from envmanager.modules.catalog import Module
-from envmanager.sharing import archive, sealed, shared_sets
+from envmanager.sharing import sealed
 from envmanager.sharing.package import MODULE, SUFFIX, WEIGHTS, Manifest
-from envmanager.sharing.sealed import MANIFEST, is_line
-from envmanager.sharing.shared_sets import SharedSet
+from envmanager.sharing.sealed import is_line
+from envmanager.sharing.shared_sets import Present, present
 from envmanager.weights.store import Store
 from ga3_nodes import __version__
 
@@ -81,11 +82,13 @@ def export(
     """
     module, author = _own(data, name), author.strip()
     _refuse_author(author)
-    path = target / default_name(module) if target.is_dir() else target
+    is_folder = os.path.isdir(target)  # noqa: PTH112 - also where it may not be looked at
+    path = target / default_name(module) if is_folder else target
+    files.refuse_place(path, default_name(module))
     report(Stage("export", f"Writing {path.name}"))
     names = contents(module.folder)
     texts = {found: (module.folder / found).read_bytes() for found in names}
-    store = Store(data, module)
+    chosen = _chosen(Store(data, module), weights)
     manifest = Manifest(
         module=module.name,
         version=module.version,
@@ -93,9 +96,9 @@ def export(
         date=date or day.today().isoformat(),
         app_version=__version__,
         files={found: hash_of(text) for found, text in texts.items()},
-        weights=tuple(_chosen(store, weights)),
+        weights=tuple(found.one for found in chosen),
     )
-    _write(path, store, manifest, texts, report, cancel)
+    _write(path, manifest, texts, chosen, report, cancel)
     left_out = sorted(p.name for p in module.folder.iterdir() if p.name not in names)
     return Exported(path, path.stat().st_size, manifest, tuple(left_out))
 
@@ -131,44 +134,22 @@ def _refuse_author(author: str) -> None:
         )
 
 
-def _chosen(store: Store, names: Sequence[str]) -> list[SharedSet]:
-    """Return the sets of these names, by what was recorded of their files."""
-    wanted = sorted(store.entries()) if ALL in names else list(dict.fromkeys(names))
-    found = []
-    for name in wanted:
-        entry = store.require(name)
-        if problem := store.damage(entry):
-            raise BadInput(
-                f"The weights {name!r} are damaged: {problem}",
-                f"Get or import them again: ./run weights {store.module.name} verify",
-                code="weights_damaged",
-            )
-        found.append(shared_sets.of_entry(name, entry))
-    return found
+def _chosen(store: Store, names: Sequence[str]) -> list[Present]:
+    """Return the sets of these names, the account's own and those of all accounts."""
+    wanted = sorted(store.names()) if ALL in names else list(dict.fromkeys(names))
+    return [present(store, name) for name in wanted]
 
 
 def _write(
     path: Path,
-    store: Store,
     manifest: Manifest,
     texts: dict[str, bytes],
+    chosen: Sequence[Present],
     report: Report,
     cancel: CancelToken | None,
 ) -> None:
-    """Write the file whole; weights are compared with what was recorded as they are read."""
-    small = {MANIFEST: sealed.as_bytes(manifest.as_dict())}
-    small |= {f"{MODULE}{name}": texts[name] for name in sorted(texts)}
-    recorded = {n: file for shared in manifest.weights for n, file in shared.files.items()}
-    large = {f"{WEIGHTS}{name}": store.folder / name for name in sorted(recorded)}
-
-    def write(place: Path) -> None:
-        written = archive.write(place, small, large, report, cancel)
-        for name, found in written.items():
-            if found != recorded[name.removeprefix(WEIGHTS)]:
-                raise BadInput(
-                    f"{large[name]} has other bytes than when it came.",
-                    f"Get or import it again: ./run weights {manifest.module} verify --full",
-                    code="weights_damaged",
-                )
-
-    files.write_whole(path, write)
+    small = {f"{MODULE}{name}": texts[name] for name in sorted(texts)}
+    places = {name: place for found in chosen for name, place in found.places.items()}
+    large = {f"{WEIGHTS}{name}": places[name] for name in sorted(places)}
+    again = f"Get or import it again: ./run weights {manifest.module} verify --full"
+    sealed.write(path, manifest, small, large, again, report, cancel)

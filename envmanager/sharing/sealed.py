@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+from envmanager.data import files
 from envmanager.errors import BadInput, GA3EnvError
-from envmanager.events import CancelToken, Progress, Report
+from envmanager.events import CancelToken, Progress, Report, Stage
 from envmanager.fetching.hashing import Fetched
 from envmanager.modules import checking
 from envmanager.modules.catalog import Module
@@ -27,7 +30,6 @@ _MOST_MANIFEST = 16 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LINE = 200  # characters of a name or note
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,26 @@ class Kind:
         return archive.refused(path, f"it was altered: {why}", "file_altered", self.altered)
 
 
+class Statement(ABC):
+    """What a manifest says, in its types."""
+
+    @abstractmethod
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, `sealed`."""
+
+    @abstractmethod
+    def members(self) -> Mapping[str, Fetched]:
+        """Return size and sha256 of every other file, by its name in the zip."""
+
+    @property
+    def checksum(self) -> str:
+        """One sha256 over all that the file holds."""
+        return str(self.as_dict()["checksum"])
+
+
+_S = TypeVar("_S", bound=Statement)
+
+
 # ---- writing ------------------------------------------------------------------------------------
 
 
@@ -74,23 +96,105 @@ def as_bytes(values: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True)}\n".encode()
 
 
-# ---- reading ------------------------------------------------------------------------------------
-
-
-def read(
-    found: Archive,
-    kind: Kind,
-    parse: Callable[[dict[str, Any]], _T],
-    again: Callable[[_T], dict[str, Any]],
-) -> _T:
-    """Return what a manifest says.
+def write(
+    path: Path,
+    statement: Statement,
+    texts: Mapping[str, bytes],
+    large: Mapping[str, Path],
+    again: str,
+    report: Report,
+    cancel: CancelToken | None,
+) -> None:
+    """Write a file whole, or leave the one of before; what is read is what is stated.
 
     Parameters
     ----------
-    parse : callable
-        Returns the values in their types; raises ValueError, or its like, where they do not fit.
-    again : callable
-        Returns the values of what was parsed: all that the file says must have been understood.
+    texts, large : mapping
+        As `archive.write` takes them; the manifest comes before them.
+    again : str
+        What to do where a large file is not as it was when it came.
+
+    Raises
+    ------
+    BadInput
+        A large file has changed, or a name is one that not every system can have.
+    """
+    stated = statement.members()
+    first = {MANIFEST: as_bytes(statement.as_dict())}
+
+    def fill(place: Path) -> None:
+        for name, read in archive.write(place, first | dict(texts), large, report, cancel).items():
+            if read != stated[name]:
+                raise BadInput(
+                    f"{large[name]} has other bytes than when it came.", again, code="file_altered"
+                )
+
+    files.write_whole(path, fill)
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+Parse = Callable[[dict[str, Any]], _S]  # raises ValueError, or its like, where they do not fit
+
+
+@dataclass(frozen=True)
+class Checked(Generic[_S]):
+    """A file of which every byte was checked; see `opened`."""
+
+    path: Path
+    manifest: _S
+    cancel: CancelToken
+    packed: Archive = field(repr=False)
+
+    def extract(
+        self, name: str, place: Path, on_bytes: Callable[[int], object] = lambda size: None
+    ) -> None:
+        """Write one of its files to a new place; `on_bytes` is told how much of it is there.
+
+        Raises
+        ------
+        BadInput
+            It has changed since it was checked.
+        """
+        found = self.packed.extract(name, place, self.cancel, on_bytes)
+        if found != self.manifest.members()[name]:
+            raise archive.damaged(self.path, "it has changed while it was read")
+
+
+@contextmanager
+def opened(
+    path: Path, kind: Kind, parse: Parse[_S], report: Report, cancel: CancelToken | None
+) -> Iterator[Checked[_S]]:
+    """Open a file after a check of every byte that it holds.
+
+    Raises
+    ------
+    BadInput
+        It is damaged, altered, of a newer format, or holds what must not be unpacked.
+    """
+    cancel, path = cancel or CancelToken(), path.absolute()
+    report(Stage("check-file", f"Checking {path.name}"))
+    with archive.opened(path) as found:
+        said = _stated(found, kind, parse)
+        _compare_bytes(found, kind, said.members(), report, cancel)
+        yield Checked(path, said, cancel, found)
+
+
+def look(path: Path, kind: Kind, parse: Parse[_S]) -> _S:
+    """Return what a file says of itself; that its bytes are so is not looked at.
+
+    Raises
+    ------
+    BadInput
+        It is none, damaged, of a newer format, or holds what must not be unpacked.
+    """
+    with archive.opened(path.absolute()) as found:
+        return _stated(found, kind, parse)
+
+
+def _stated(found: Archive, kind: Kind, parse: Parse[_S]) -> _S:
+    """Return what a manifest says: of all files in the zip, and of no others.
 
     Raises
     ------
@@ -102,7 +206,7 @@ def read(
     try:
         values = json.loads(found.read(MANIFEST, _MOST_MANIFEST))
         if values["format"] != kind.format:
-            raise archive.refused(found.path, f"it is a {str(values['format'])[:40]!r}")
+            raise _of_another_kind(found.path, str(values["format"]))
         if type(values["schema"]) is int and values["schema"] > kind.schema:
             why = f"its format {values['schema']} is newer than this app knows"
             raise archive.refused(found.path, why, "file_too_new", kind.newer)
@@ -112,43 +216,36 @@ def read(
     except _UNREADABLE as error:
         why = f"{MANIFEST}: {error or type(error).__name__}"
         raise archive.damaged(found.path, why) from error
-    if again(said)["checksum"] != stated or checksum(values) != stated:
+    if said.checksum != stated or checksum(values) != stated:  # all of it was understood
         raise kind.refuse_altered(found.path, f"its checksum does not fit {MANIFEST}")
+    _compare_names(found, kind, said.members())
     return said
 
 
-def compare_names(found: Archive, kind: Kind, files: Mapping[str, Fetched]) -> None:
-    """Compare names and sizes of a zip's files with those that its manifest names.
+def _of_another_kind(path: Path, name: str) -> BadInput:
+    known = {"ga3-bundle": "bundle install", "ga3-module": "add-module"}
+    hint = f"There is another command for it: ./run {known[name]} FILE" if name in known else ""
+    return archive.refused(path, f"it is a {name[:40]!r}", hint=hint)
 
-    Raises
-    ------
-    BadInput
-        They differ.
-    """
-    extra, lost = found.names - {MANIFEST, *files}, files.keys() - found.names
+
+def _compare_names(found: Archive, kind: Kind, stated: Mapping[str, Fetched]) -> None:
+    extra, lost = found.names - {MANIFEST, *stated}, stated.keys() - found.names
     if extra or lost:
         name = min(extra or lost)
         raise kind.refuse_altered(found.path, f"{name!r} was {'put in' if extra else 'taken out'}")
-    if wrong := sorted(name for name, file in files.items() if found.size(name) != file.size):
+    if wrong := sorted(name for name, file in stated.items() if found.size(name) != file.size):
         raise kind.refuse_altered(found.path, f"{wrong[0]!r} in it has another size")
 
 
-def compare_bytes(
+def _compare_bytes(
     found: Archive,
     kind: Kind,
-    files: Mapping[str, Fetched],
+    stated: Mapping[str, Fetched],
     report: Report,
     cancel: CancelToken,
 ) -> None:
-    """Compare each byte of a zip's files with what its manifest says.
-
-    Raises
-    ------
-    BadInput
-        They differ.
-    """
-    done, total = 0, sum(file.size for file in files.values())
-    for name, file in files.items():
+    done, total = 0, sum(file.size for file in stated.values())
+    for name, file in stated.items():
         before = done
 
         def tell(come: int, before: int = before) -> None:

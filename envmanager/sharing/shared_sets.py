@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from envmanager.errors import BadInput
 from envmanager.fetching.hashing import Fetched
 from envmanager.modules.catalog import Module
 from envmanager.modules.declared_weights import WeightsFile
 from envmanager.sharing import archive, sealed
 from envmanager.sharing.sealed import Kind, fits
-from envmanager.weights.store import Entry, today
+from envmanager.weights.store import Entry, Store, today
 from ga3_nodes import weights
 
 
@@ -52,6 +53,46 @@ def of_entry(name: str, entry: Entry) -> SharedSet:
     files = {file: Fetched(one["size"], one["sha256"]) for file, one in entry["files"].items()}
     note = entry["note"] if sealed.is_line(entry["note"]) else ""
     return SharedSet(name, entry["path"], bool(entry["custom"]), note, files)
+
+
+@dataclass(frozen=True)
+class Present:
+    """A set that travels from here: its files lie in the folder of a `holder`.
+
+    That is the account's own store, or the one of all accounts.
+    """
+
+    one: SharedSet
+    holder: Store
+
+    @property
+    def license(self) -> str:
+        """What its module says of its license; empty where that is nothing."""
+        return self.holder.described(self.one.name).license
+
+    @property
+    def places(self) -> dict[str, Path]:
+        """Where its files lie, by their names."""
+        return {name: self.holder.folder / name for name in self.one.files}
+
+
+def present(store: Store, name: str) -> Present:
+    """Return a set that calls find.
+
+    Raises
+    ------
+    BadInput
+        There is none of that name, or its files are not as they are listed.
+    """
+    holder = store.holder(name)
+    entry = holder.require(name)
+    if problem := holder.damage(entry):
+        raise BadInput(
+            f"The weights {name!r} are damaged: {problem}",
+            f"Get or import them again: ./run weights {store.module.name} verify",
+            code="weights_damaged",
+        )
+    return Present(of_entry(name, entry), holder)
 
 
 def parsed(

@@ -177,6 +177,12 @@ class Uv:
         finished = self._finish(*arguments, cwd=self.data.root, env={"PATH": _python_path()})
         return Path(finished.stdout.strip()) if finished.exit_code == 0 else None
 
+    def version_of(self, python: Path) -> str:
+        """Return the version of an interpreter: ``3.12.4``."""
+        words = ["python", "find", "--no-project", "--no-python-downloads", "--show-version"]
+        asked = self._run(f"ask {python} for its version", *words, python, cwd=self.data.root)
+        return asked.stdout.strip()
+
     def fetch_python(self, name: str, archives: Path) -> Path:
         """Fetch the archive of a Python, for any system; return it.
 

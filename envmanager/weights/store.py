@@ -124,6 +124,20 @@ class Store:
             if root != self.data.root:
                 yield Store(DataFolder(root), self.module)
 
+    def holder(self, name: str) -> Store:
+        """Return the store in which a set is present: this one, or another that calls look into.
+
+        It is this one too where none has it.
+        """
+        if self.is_present(name):
+            return self
+        return next((other for other in self._others() if other.is_present(name)), self)
+
+    def names(self) -> list[str]:
+        """Return the names of all sets that are listed here, or in the other data folders."""
+        stores = (self, *self._others())
+        return list(dict.fromkeys(name for store in stores for name in store.entries()))
+
     def described(self, name: str) -> WeightsSet:
         """Return what is known of a set: as declared, of the collection, or of the user's own."""
         if name in self.module.weights:
@@ -159,12 +173,7 @@ class Store:
     def missing(self) -> list[str]:
         """Return the default sets that are not present: without them the module is not ready."""
         wanted = [found.name for found in self.module.weights.values() if found.default]
-        lacking = [name for name in wanted if not self.is_present(name)]
-        return [name for name in lacking if not self._is_elsewhere(name)] if lacking else []
-
-    def _is_elsewhere(self, name: str) -> bool:
-        """Tell whether calls find a set in the data folder of all users, or of this one."""
-        return any(other.is_present(name) for other in self._others())
+        return [name for name in wanted if not self.holder(name).is_present(name)]
 
     def damage(self, entry: Entry) -> str:
         """Return what the sizes of a set's files say about it; empty where all is well."""
@@ -192,7 +201,7 @@ class Store:
             raise BadInput(
                 f"{self.module.title} has no weights {name!r}"
                 + (" on this computer." if known else "."),
-                f"Present: {', '.join(self.entries()) or 'none'}.",
+                f"Present: {', '.join(self.names()) or 'none'}.",
                 code="weights_missing" if known else "weights_unknown",
             )
         return entry

@@ -200,6 +200,17 @@ def test_the_settings_say_whose_the_folder_is(app, page, soon):
     take_picture(app, "second-settings")
 
 
+def test_the_space_of_what_all_share_is_shown(app, page, soon):
+    app.window.show_page("system")
+    panel = app.window._pages["system"].disk
+    soon(lambda: "Tiny threshold (all accounts)" in [row.name for row in panel.rows])
+    soon(lambda: panel.date.text().endswith("only an administrator may clean that."))
+    (row,) = [row for row in panel.rows if row.name.startswith("Tiny threshold")]
+    assert row.total > 1_000_000
+    assert str(home.machine_root()) in panel.date.text()
+    take_picture(app, "second-system")
+
+
 def test_sharing_without_the_rights_gives_the_command_for_an_administrator(app, page, qtbot, soon):
     app.window.show_page("settings")
     panel = app.window._pages["settings"].data.share_panel

@@ -12,6 +12,7 @@ from envmanager.bundles import reading
 from envmanager.bundles.target import here, own_python
 from envmanager.data.paths import DataFolder
 from envmanager.environments import inventory
+from ga3_nodes import home, owners
 from tests import carried_python
 from tests.app.conftest import PATIENCE_MS
 from tests.app.test_modules import _can_click, _cells, _click, _menu, _said
@@ -91,6 +92,7 @@ def test_a_dropped_bundle_is_shown_then_installed(app, qtbot, soon, data_folder,
     (table,) = page.side.findChildren(QTableWidget)
     assert ["Weights small", "21.0 kB", "CC-BY-4.0"] in _cells(table)
     assert not (data_folder / "modules").exists()
+    assert not page.side.for_all.isVisible()
     _click(qtbot, page.side, "Install")
     soon(lambda: "Ready to use: mini 1.0.0" in app.window.messages.text)
     assert inventory.status(DataFolder(data_folder), "mini").state == "ready"
@@ -104,3 +106,34 @@ def test_a_dropped_bundle_is_shown_then_installed(app, qtbot, soon, data_folder,
     page.offer(bundle)
     soon(lambda: "damaged" in _said(page.side))
     assert not _can_click(page.side, "Install")
+
+
+@pytest.mark.skipif(not owners.is_elevated(), reason="only an administrator may")
+class TestForAll:
+    """An account whose data folder is where it usually is."""
+
+    @pytest.fixture
+    def data_folder(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("GA3ENV_HOME", raising=False)
+        for name in ("XDG_DATA_HOME", "LOCALAPPDATA", "PROGRAMDATA"):
+            monkeypatch.setenv(name, str(tmp_path / name))
+        home.user_root().mkdir(parents=True)
+        return home.user_root()
+
+    def test_an_administrator_installs_a_bundle_for_all(self, app, qtbot, soon, shop, tmp_path):
+        bundle = shop.make(tmp_path / "lab.ga3bundle")
+        app.show()
+        soon(lambda: app.store.snapshot is not None)
+        page = app.window._pages["modules"]
+        page.offer(bundle.path)
+        soon(lambda: _can_click(page.side, "Install"))
+        assert page.side.for_all.isVisible()
+        assert not page.side.for_all.isChecked(), "nothing is shared here yet"
+        asked = []
+        page.side.confirmed.disconnect()  # only asked for: no Python of the tests is for all
+        page.side.confirmed.connect(lambda *chosen: asked.append(chosen))
+        _click(qtbot, page.side, "Install")
+        page.side.for_all.setChecked(True)
+        _click(qtbot, page.side, "Install")
+        checksum = bundle.manifest.checksum
+        assert asked == [(checksum, False, None), (checksum, False, home.machine_root())]

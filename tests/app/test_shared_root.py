@@ -147,7 +147,7 @@ class TestSharing:
         monkeypatch.setenv("GA3ENV_HOME", str(data_folder))
         page.data.share_panel.look()
         soon(lambda: "The variable GA3ENV_HOME" in said(page.data.share_panel))
-        assert {"Cancel", "Check again"} <= set(buttons(page.data.share_panel))
+        soon(lambda: {"Cancel", "Check again"} <= set(buttons(page.data.share_panel)))
         assert "Share" not in buttons(page.data.share_panel)
         buttons(page.data.share_panel)["Cancel"].click()
         assert page.data.share_button.isVisible()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging import tags
 
 from envmanager.data.paths import DataFolder
 from envmanager.data.settings import Settings
@@ -19,6 +20,8 @@ from tests.envmanager.test_backends import AMPERE, BLACKWELL, NONE, PASCAL, mach
 from tests.local_index import LocalIndex
 from tests.wheels import make_wheel, requirement
 
+OWN_TAG = str(next(tags.sys_tags()))
+OTHER_TAG = OWN_TAG.replace(f"cp3{sys.version_info.minor}", "cp39")
 PYPROJECT = """
 [project]
 name = "ga3-module-deep"
@@ -200,6 +203,18 @@ def test_a_folder_takes_the_place_of_the_index(resolve, shop, index, tmp_path, l
         (size,) = (wheel.size for wheel in found.wheels if wheel.package == "torch")
         assert size == shop.builds[backend].stat().st_size
     assert not [path for path in index.requests if path.startswith(("/cpu", "/cu130"))]
+
+
+@pytest.mark.parametrize("tag", ["py3-none-any", OWN_TAG, "cp39-cp39-win_amd64", OTHER_TAG])
+def test_wheels_in_a_folder_that_this_python_does_not_take_are_passed_over(
+    resolve, index, tmp_path, tag
+):
+    make_wheel(tmp_path / "stick", "torch", "2.13.0+cpu", {"torch.py": ""}, tag=tag)
+    (tmp_path / "stick" / "torch-2.13.0+cpu-what.whl").touch()
+    found = resolve("cpu", find_links=(str(tmp_path / "stick"),))
+    assert _versions(found)["torch"] == "2.13.0+cpu"
+    fits = tag in ("py3-none-any", OWN_TAG)
+    assert bool(index.requests["/cpu/torch/"]) is not fits
 
 
 def test_a_folder_without_the_build_is_named(resolve, shop, tmp_path):

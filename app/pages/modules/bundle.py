@@ -27,15 +27,23 @@ if TYPE_CHECKING:
     from app.pages.modules.page import ModulesPage
 
 
-class BundleSheet(Sheet):
-    """What a bundle holds; `confirmed` gives its checksum, and whether it replaces modules."""
+_REPLACE = "Where a module here is another one, take that of the bundle"
+_FOR_ALL = "Install it for all accounts of this computer"
 
-    confirmed = Signal(str, bool)
+
+class BundleSheet(Sheet):
+    """What a bundle holds.
+
+    `confirmed` gives its checksum, whether it replaces modules, and the data folder to install
+    into: None is the account's own.
+    """
+
+    confirmed = Signal(str, bool, object)
 
     def __init__(self, context: Context, path: Path) -> None:
         super().__init__(context, "", "Install a bundle")
         self._path = path
-        self.replaces = QCheckBox("Where a module here is another one, take that of the bundle")
+        self.replaces, self.for_all = QCheckBox(_REPLACE), QCheckBox(_FOR_ALL)
         self.add_text(f"Looking into {path.name} ...", "muted")
         self.add_button("Cancel", self.closed.emit)
         context.background.ask(partial(reading.look, path), self._show, self.show_error, owner=self)
@@ -60,14 +68,25 @@ class BundleSheet(Sheet):
         made.setAccessibleName("What the bundle holds")
         self.content.addWidget(made)
         self.add_text("No network is needed. Every byte is checked before anything is changed.")
-        self.replaces = QCheckBox("Where a module here is another one, take that of the bundle")
+        self.replaces, self.for_all = QCheckBox(_REPLACE), QCheckBox(_FOR_ALL)
         self.content.addWidget(self.replaces)
+        if self._root_of_all():
+            snapshot = self.context.store.snapshot
+            self.for_all.setChecked(bool(snapshot and snapshot.shared))
+            self.content.addWidget(self.for_all)
         self.add_button("Cancel", self.closed.emit)
         button = self.add_button("Install", partial(self._confirm, said.checksum), role="primary")
         self.prefer(button)
 
     def _confirm(self, checksum: str) -> None:
-        self.confirmed.emit(checksum, self.replaces.isChecked())
+        root = self._root_of_all() if self.for_all.isChecked() else None
+        self.confirmed.emit(checksum, self.replaces.isChecked(), root)
+
+    def _root_of_all(self) -> Path | None:
+        """Return the data folder of all accounts, where this one may install into it."""
+        snapshot = self.context.store.snapshot
+        for_all = snapshot.for_all if snapshot else None
+        return for_all if snapshot and for_all != snapshot.root else None
 
 
 def _rows(said: Manifest) -> list[tuple[str, str, str]]:
@@ -91,9 +110,11 @@ def offer(page: ModulesPage, path: Path) -> None:
     page.open(sheet)
 
 
-def _install(page: ModulesPage, path: Path, checksum: str, replaces: bool) -> None:
+def _install(
+    page: ModulesPage, path: Path, checksum: str, replaces: bool, root: Path | None
+) -> None:
     shell = page.context.shell
-    found = _work(path, checksum, replaces=replaces)
+    found = _work(path, checksum, root, replaces=replaces)
     task = page.context.background.start(f"Install {path.name}", found)
 
     def done(installed: Sequence[Installed]) -> None:
@@ -107,10 +128,10 @@ def _install(page: ModulesPage, path: Path, checksum: str, replaces: bool) -> No
     page.close_side()
 
 
-def _work(path: Path, checksum: str, *, replaces: bool) -> Work[list[Installed]]:
+def _work(path: Path, checksum: str, root: Path | None, *, replaces: bool) -> Work[list[Installed]]:
     def run(found: Environments, report: Report, cancel: CancelToken) -> list[Installed]:
         return installing.install(
             found, path, replace_modules=replaces, checksum=checksum, report=report, cancel=cancel
         )
 
-    return work.logged(run)
+    return work.logged(run, root)

@@ -20,15 +20,13 @@ from app.widgets import build
 from envmanager.bundles import making
 from envmanager.bundles.making import Made, Wanted
 from envmanager.bundles.manifest import SUFFIX
-from envmanager.bundles.target import PLATFORMS, Target, here, own_python
+from envmanager.bundles.target import PLATFORMS, Target, allowed_pythons, here, own_python
 from envmanager.data.paths import data_folder
 from envmanager.environments.inventory import ModuleStatus
 from envmanager.environments.lifecycle import Environments
-from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report
 from envmanager.modules import catalog
 from envmanager.packages import resolution
-from envmanager.uv import pythons
 
 if TYPE_CHECKING:
     from app.pages.modules.page import ModulesPage
@@ -45,14 +43,7 @@ class Choices:
 def choices(name: str) -> Choices:
     """Return what a bundle of a module can be for."""
     module = catalog.find(name, data_folder())
-    allowed = []
-    for version in pythons.HOST:
-        try:
-            Target(PLATFORMS[0], version).require_allowed(module)
-        except GA3EnvError:
-            continue
-        allowed.append(version)
-    return Choices(allowed, resolution.offered(module.lock))
+    return Choices(allowed_pythons(module), resolution.offered(module.lock))
 
 
 class OfflineSheet(Sheet):

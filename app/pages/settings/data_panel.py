@@ -18,7 +18,6 @@ from app.theme import SPACE
 from app.widgets import build
 from app.widgets.activity import TaskRow
 from app.widgets.text import Text
-from envmanager.errors import GA3EnvError
 from envmanager.events import CancelToken, Report
 from envmanager.moving import relocation
 from envmanager.moving.relocation import Moved
@@ -109,7 +108,7 @@ class DataPanel(QFrame):
         """Move the data folder to another folder, which is empty or new."""
         task = self._context.background.start("Move the data folder", partial(_move, folder))
         task.succeeded.connect(self._succeeded)
-        task.failed.connect(self._failed)
+        task.failed.connect(self._context.shell.tell_error)
         task.cancelled.connect(self._cancelled)
         task.ended.connect(self._end)
         self.move_button.setEnabled(False)
@@ -118,13 +117,8 @@ class DataPanel(QFrame):
         return task
 
     def _succeeded(self, done: Moved) -> None:
-        text = f"The data folder ({words.size(done.size)}) is now {done.target}."
-        if not done.old_deleted:
-            text += f" The rest of {done.source} is deleted later."
-        self._context.shell.tell(text, tone="success")
-
-    def _failed(self, error: GA3EnvError) -> None:
-        self._context.shell.tell_error(error)
+        text = f"The data folder ({words.size(done.size)}) is now {done.target}. {done.rest}"
+        self._context.shell.tell(text.rstrip(), tone="success")
 
     def _cancelled(self) -> None:
         self._context.shell.tell("The data folder stays where it was.")

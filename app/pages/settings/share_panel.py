@@ -156,9 +156,9 @@ class SharePanel(QWidget):
         return task
 
     def _succeeded(self, done: Moved) -> None:
-        text = f"All accounts of this computer share {words.size(done.size)} in {done.target} now."
-        if not done.old_deleted:
-            text += f" The rest of {done.source} is deleted later."
+        size = words.size(done.size)
+        text = f"All accounts of this computer share {size} in {done.target} now. {done.rest}"
+        text = text.rstrip()
         self._clear()
         self._add(text, tone="success")
         self._add(_AFTERWARDS, "muted")
@@ -175,7 +175,6 @@ class SharePanel(QWidget):
 
     def _ended(self) -> None:
         self.task = None
-        self._context.store.refresh()
         self.moved.emit()
 
     # ---- what it shows --------------------------------------------------------------------------

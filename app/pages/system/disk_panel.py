@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from PySide6.QtCore import Qt
@@ -16,9 +16,10 @@ from app.context import Context
 from app.pages.system import work
 from app.pages.system.bars import Bar, key
 from app.pages.system.panel import Panel, clear
+from app.pages.system.work import DiskFigures
 from app.theme import SPACE
 from app.widgets import build
-from envmanager.disk import Overview, Usage, Volume
+from envmanager.disk import OfAll, Overview, Usage, Volume
 from envmanager.errors import GA3EnvError
 
 LANE = "disk"
@@ -69,7 +70,7 @@ class DiskPanel(Panel):
         self.content.addSpacing(SPACE // 2)
         self.content.addLayout(self._buttons())
         self.rows: list[Row] = []
-        self._found: tuple[Overview | None, tuple[Volume, ...]] = (None, ())
+        self._found = DiskFigures()
         self._task: Task[int] | Task[Overview] | None = None
         context.store.changed.connect(self._show)  # titles and weights come from there
 
@@ -140,24 +141,27 @@ class DiskPanel(Panel):
 
     # ---- what it shows --------------------------------------------------------------------------
 
-    def _take(self, found: tuple[Overview | None, tuple[Volume, ...]]) -> None:
-        self._found = found
+    def _take(self, found: DiskFigures) -> None:
+        first, self._found = self._found == DiskFigures(), found
         self._show()
-        if found[0] is None and self._task is None and not self.rows:
+        if first and not found.complete and self._task is None:
             self.count()
 
     def _show_busy(self) -> None:
         for button in (self.again, self.clean, self.empty):
             button.setEnabled(self._task is None)
         if self._task:
-            self.date.setText("Counting ..." if self._found[0] is None else "Working ...")
+            self.date.setText("Counting ..." if self._found.own is None else "Working ...")
         else:
             self._show()
 
     def _show(self) -> None:
-        overview, volumes = self._found
+        overview, of_all = self._found.own, self._found.of_all
         clear(self._rows)
-        self.rows = rows(overview, *self._of_modules()) if overview else []
+        self.rows = rows(overview, *self._of_modules(shared=False)) if overview else []
+        if of_all and of_all.figures:
+            titles, weights = self._of_modules(shared=True)
+            self.rows += rows_of_all(of_all.figures, titles, weights)
         most = max((row.total for row in self.rows), default=0)
         for row in self.rows:
             self._add(row.name, row.parts, most, words.size(row.total), row.told)
@@ -167,15 +171,17 @@ class DiskPanel(Panel):
             if len(titles) > 1:
                 self._rows.addLayout(key(self.context, titles), self._rows.rowCount(), 1, 1, 2)
             if self._task is None:
-                self.date.setText(date_text(overview))
-        for volume in volumes:
+                self.date.setText(date_text(overview, of_all))
+        for volume in self._found.volumes:
             self._add_volume(volume)
 
-    def _of_modules(self) -> tuple[dict[str, str], dict[str, int]]:
+    def _of_modules(self, *, shared: bool) -> tuple[dict[str, str], dict[str, int]]:
+        """Return titles, and bytes of the weights in one of the data folders, by name."""
         snapshot = self.context.store.snapshot
         modules = snapshot.modules if snapshot else ()
         titles = {status.name: status.title for status in modules}
-        return titles, {status.name: status.disk.get("weights", 0) for status in modules}
+        there = (status for status in modules if status.shared == shared)
+        return titles, {status.name: status.disk.get("weights", 0) for status in there}
 
     def _add(self, name: str, parts: Mapping[str, int], whole: int, size: str, told: str) -> None:
         number = self._rows.rowCount()
@@ -217,6 +223,14 @@ def rows(found: Overview, titles: Mapping[str, str], weights: Mapping[str, int])
     return [*modules, cache, *(row for row in others if row.total)]
 
 
+def rows_of_all(
+    found: Overview, titles: Mapping[str, str], weights: Mapping[str, int]
+) -> list[Row]:
+    """Return the lines of what all accounts share, each marked so."""
+    shared = [row for row in rows(found, titles, weights) if row.total]
+    return [replace(row, name=f"{row.name} (all accounts)") for row in shared]
+
+
 def _of_module(usage: Usage | None, weights: int) -> dict[str, int]:
     found = usage or Usage()
     return {"own": found.own, "shared": found.shared, "weights": weights}
@@ -227,10 +241,13 @@ def _sum(found: Overview, parts: tuple[str, ...]) -> dict[str, int]:
     return {"own": sum(each.own for each in used), "shared": sum(each.shared for each in used)}
 
 
-def date_text(found: Overview) -> str:
+def date_text(found: Overview, of_all: OfAll | None = None) -> str:
     """Say when the figures were counted, and what they add up to."""
     date = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.date))
     text = f"Counted on {date}: {words.size(found.total)}, what is shared counted once."
     if found.unreadable:
         text += f" {found.unreadable} files could not be read."
+    if of_all and of_all.figures:
+        text += f" All accounts share {words.size(of_all.figures.total)} in {of_all.root}"
+        text += "." if of_all.may_change else "; only an administrator may clean that."
     return text

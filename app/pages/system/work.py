@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.background import Tell, Work
 from envmanager import applog, disk, doctor, support, workers
 from envmanager.data import settings
 from envmanager.data.paths import data_folder
-from envmanager.disk import Overview, VendorFolder, Volume
+from envmanager.disk import OfAll, Overview, VendorFolder, Volume
 from envmanager.doctor import Check
 from envmanager.environments import everywhere
 from envmanager.events import CancelToken, Stage
@@ -45,14 +46,29 @@ def gpus() -> Hardware:
     return hardware.gpus()
 
 
-def disk_figures() -> tuple[Overview | None, tuple[Volume, ...]]:
+@dataclass(frozen=True)
+class DiskFigures:
+    """What was counted last, and the free space of now; None for what was not counted yet."""
+
+    own: Overview | None = None
+    of_all: OfAll | None = None
+    volumes: tuple[Volume, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it was counted."""
+        return self.own is not None and (self.of_all is None or self.of_all.figures is not None)
+
+
+def disk_figures() -> DiskFigures:
     """Return the figures of the last count, and the free space of now."""
     data = data_folder()
-    return disk.cached(data), disk.volumes(data)
+    return DiskFigures(disk.cached(data), disk.of_all(count=False), disk.volumes(data))
 
 
 def count(tell: Tell, cancel: CancelToken) -> Overview:
-    """Count the disk space anew."""
+    """Count the disk space anew, also of what all accounts share."""
+    disk.of_all(tell, cancel, count=True)
     return disk.overview(data_folder(), tell, cancel)
 
 

@@ -83,6 +83,23 @@ def test_wrong_modes_are_found_and_mended(computer, below, mode, kind, said):
 
 
 @linux_root
+def test_the_locks_of_uv_are_for_everybody(computer):
+    """Each install makes them so; nothing in them is ever read, unlike in a module's lock."""
+    generation = next(computer.glob("envs/echo/*"))
+    for place in ("uv-cache/wheels/numpy/1.0.lock", "uv-cache/.lock", "python/.lock"):
+        (computer / place).parent.mkdir(parents=True, exist_ok=True)
+        (computer / place).touch()
+        (computer / place).chmod(0o666)
+    (generation / ".venv").mkdir(exist_ok=True)
+    (generation / ".venv" / ".lock").touch()
+    (generation / ".venv" / ".lock").chmod(0o666)
+    assert looked().status == "ok", looked().message
+    (generation / "requirements.lock").touch()
+    (generation / "requirements.lock").chmod(0o666)
+    assert "requirements.lock can be changed by every account" in looked().message
+
+
+@linux_root
 def test_a_file_of_another_account_is_found_and_mended(computer):
     worker = next(computer.glob("envs/echo/*/worker.py"))
     os.chown(worker, 54321, 54321)

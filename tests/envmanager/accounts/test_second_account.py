@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -110,6 +111,17 @@ def test_its_checklist_tells_of_what_all_have(anna, shared):
         assert lines["module:tiny"]["message"].startswith("tiny 1.0.0 is ready for all accounts")
 
 
+def test_disk_tells_what_all_accounts_share(anna, shared):
+    """Its figures are kept in the account's own folder; the cache that is cleaned is its own."""
+    (anna.root / "disk-of-all.json").unlink(missing_ok=True)
+    told = anna.run("disk")["of_all_accounts"]
+    assert (told["root"], told["may_change"]) == (str(shared), False)
+    assert told["modules"]["tiny"]["own"] + told["modules"]["tiny"]["shared"] > 1_000_000
+    assert "tiny" not in anna.run("disk", "--clean-cache")["modules"]
+    assert anna.run("disk")["of_all_accounts"]["date"] == told["date"]
+    assert anna.run("disk", "--refresh")["of_all_accounts"]["date"] > told["date"]
+
+
 def test_programs_of_the_environment_run(anna, shared):
     """Their first line names the interpreter, which was in the administrator's own folder."""
     program = shared / "envs" / "tiny" / "1" / ".venv" / "bin" / "f2py"
@@ -184,7 +196,8 @@ def test_a_module_for_itself_alone_wins(anna, shared, tiny_lock):
 def of_all(admin, shared):
     """Let the administrator give all accounts a set of weights."""
     acting = admin.having(GA3ENV_MACHINE_WIDE="1")
-    acting.run("weights", "tiny", "add", admin.file("model.bin", b"of all"), "--name", "of_all")
+    words = ("--name", "of_all", "--replace")
+    acting.run("weights", "tiny", "add", admin.file("model.bin", b"of all"), *words)
     return signature(shared)
 
 
@@ -224,3 +237,24 @@ def test_the_administrator_sees_who_uses_a_module(anna, admin, shared):
     assert "tiny" not in {
         one["name"] for one in anna.run("list")["modules"] if one["state"] != "not_installed"
     }
+
+
+@pytest.mark.usefixtures("of_all")
+def test_a_bundle_of_what_all_share_is_installed_for_all(anna, admin, shared):
+    """Any account makes it, also with the weights of all; for all only the administrator."""
+    file = anna.folder / "tiny.ga3bundle"
+    made = anna.run("bundle", "create", "tiny", "-o", file, "--weights", "of_all")
+    assert list(made["modules"]["tiny"]["weights"]) == ["of_all"]
+    assert anna.refused("bundle", "install", file, "--all-accounts") == "not_writable"
+    there = shared.parent / file.name
+    assert anna.refused("bundle", "create", "tiny", "-o", there) == "output_not_writable"
+    shutil.rmtree(shared / "modules" / "tiny")
+    shutil.rmtree(shared / "weights" / "tiny")
+    (done,) = admin.run("bundle", "install", file, "--all-accounts")["modules"]
+    assert Path(done["folder"]).is_relative_to(shared)
+    told = anna.run("status", "tiny")
+    assert (told["root"], told["state"]) == (str(shared), "ready")
+    assert [one["name"] for one in told["weights"] if one["shared"]] == ["of_all"]
+    assert anna.run("selftest", "tiny")["ok"]
+    line = {one["id"]: one for one in anna.run("doctor")["checks"]}["shared_folder"]
+    assert line["status"] == "ok", line["message"]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 import zipfile
+from dataclasses import replace
 
 import pytest
 
 from envmanager.bundles import making, reading
 from envmanager.bundles.making import Wanted
-from envmanager.bundles.target import Target, here, own_python
+from envmanager.bundles.target import Target, here, own_python, usual_python
 from envmanager.data.settings import Settings
 from envmanager.errors import BadInput, Cancelled, InstallFailed
 from envmanager.events import CancelToken, Notice, Progress
+from envmanager.machine import nis
 from envmanager.modules import catalog
 from envmanager.sharing import sealed
 from envmanager.weights import importing
@@ -180,6 +183,35 @@ def test_it_takes_the_build_for_the_device_of_that_computer(
     assert made.manifest.modules[0].backend == backend
 
 
+def test_wheels_of_torch_in_a_folder_serve_only_the_system_that_they_are_for(
+    torch_index, data, tmp_path
+):
+    """Torch for this computer's CPU lies on its disk: a bundle for another one is made from the
+    index."""
+    (linux,) = (tmp_path / "cpu").glob("*manylinux*")
+    folder = tmp_path / "stick"
+    folder.mkdir()
+    shutil.copy(linux, folder)
+    settings = Settings(
+        index_url=torch_index.url,
+        torch_index=f"http://{torch_index.host}",
+        find_links=(str(folder),),
+    )
+    for platform, asked in [("linux", False), ("windows", True)]:
+        wanted = Wanted(["tiny"], Target(platform, "3.12"), "cpu")
+        made = making.create(data, settings, wanted, tmp_path / f"{platform}.ga3bundle")
+        (name,) = [name for name in made.manifest.files if "/torch-" in name]
+        assert ("win_amd64" in name) is asked
+        assert bool(torch_index.requests["/cpu/torch/"]) is asked
+    with pytest.raises(InstallFailed, match=r"no torch 2\.13\.0.*cpu.*Python 3\.11") as caught:
+        making.plan(
+            data,
+            replace(settings, torch_index=str(folder)),
+            replace(wanted, target=Target("linux", "3.11")),
+        )
+    assert caught.value.code == "torch_missing"
+
+
 def test_a_file_that_the_lock_does_not_know_is_refused(index, data, tmp_path):
     lock = data.user_modules / "tiny" / "requirements.lock"
     lock.write_text(f"numpy==1.0 \\\n    --hash=sha256:{'0' * 64}\n", "utf-8")
@@ -238,6 +270,17 @@ def test_a_full_disk_is_told_and_the_next_one_goes_on(small_disk):  # noqa: F811
     small_disk.done(*words)
     assert [left.name for left in small_disk.seen.glob("b*")] == [output.name]
     assert not (small_disk.seen / "home" / "downloads").exists()
+
+
+def test_the_usual_python_is_one_that_all_modules_run_on(data):
+    classic, texture = (catalog.find(name, data) for name in ("classic", "texture"))
+    assert usual_python([classic]) == own_python()
+    assert usual_python([texture]) == usual_python([classic, texture]) == nis.PYTHON
+    old = write_module(data.user_modules / "tiny", "")
+    pyproject = (old / "pyproject.toml").read_text("utf-8")
+    (old / "pyproject.toml").write_text(pyproject.replace(">=3.10", ">=3.10,<3.11"), "utf-8")
+    assert usual_python([catalog.load(old)]) == "3.10"
+    assert usual_python([classic, catalog.load(old)]) == "3.10"
 
 
 def test_wrong_words_are_told_as_data(shop, tmp_path, monkeypatch):

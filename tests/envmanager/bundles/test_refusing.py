@@ -68,6 +68,13 @@ def test_no_bundle_at_all(engine, tmp_path):
     _refused(engine, other, "file_refused", "no bundle")
 
 
+def test_the_file_of_a_module_has_another_command(light, engine, tmp_path):
+    changed = forged(light, tmp_path, lambda values, _: values.update(format="ga3-module"))
+    with pytest.raises(BadInput, match="it is a 'ga3-module'") as caught:
+        installing.install(engine, changed)
+    assert "./run add-module FILE" in caught.value.hint
+
+
 UNSAFE = {
     "a full path": "/etc/cron.d/x",
     "a drive": "C:/Windows/x.dll",

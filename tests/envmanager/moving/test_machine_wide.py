@@ -20,7 +20,7 @@ from envmanager.events import CancelToken, Progress, Stage
 from envmanager.moving import machine_wide, relocation
 from ga3_nodes import home, owners
 from tests.conftest import end_workers
-from tests.envmanager.moving.support import CALL, command, environment, node_call
+from tests.envmanager.moving.support import CALL, command, environment, names, node_call
 from tests.support import ECHO_DECLARATION, ECHO_WORKER, publish
 
 pytestmark = pytest.mark.skipif(not owners.is_elevated(), reason="only an administrator can")
@@ -190,6 +190,27 @@ def test_what_is_in_the_way_is_told_before_anything_begins(own, computer, monkey
 
 
 @linux_only
+def test_what_a_failed_install_has_left_is_not_in_the_way(own, computer):
+    (computer / "envs" / "classic").mkdir(parents=True)
+    (computer / "uv-cache" / "wheels-v5").mkdir(parents=True)
+    (computer / "uv-cache" / "CACHEDIR.TAG").touch()
+    assert machine_wide.plan().obstacles == []
+    (computer / "envs" / "classic" / "1").mkdir()
+    assert [error.code for error in machine_wide.plan().obstacles] == ["move_refused"]
+    (computer / "envs" / "classic" / "1").rmdir()
+    machine_wide.move()
+    assert names(computer / "envs") == {"echo"}
+    assert home.published("echo").root == computer
+
+
+def test_a_folder_that_is_not_there_is_told_and_not_made(own, computer, tmp_path):
+    for look in (machine_wide.plan, machine_wide.move):
+        with pytest.raises(GA3EnvError, match="There is no") as caught:
+            look(tmp_path / "typo")
+        assert caught.value.code == "move_refused"
+        assert not (tmp_path / "typo").exists()
+
+
 def test_a_python_that_others_cannot_run_is_told(own, computer, tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
