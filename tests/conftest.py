@@ -12,6 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from envmanager.data.paths import DataFolder
+from envmanager.data.settings import Settings
+from envmanager.environments.lifecycle import Environments
 from ga3_nodes import client, home, locks, records
 from ga3_nodes.errors import GA3EnvError
 from tests.sharing import once
@@ -62,6 +65,19 @@ def echo(data_folder):
 def shared_uv_cache(tmp_path_factory) -> Path:
     """Share one cache of downloads between all tests of a run."""
     return once(tmp_path_factory, "uv cache", lambda folder: None)
+
+
+@pytest.fixture(scope="session")
+def classic_root(tmp_path_factory, shared_uv_cache) -> Path:
+    """Return a data folder with `classic` installed: to be copied, and never changed."""
+
+    def make(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GA3ENV_HOME", str(root))
+            patch.setenv("UV_CACHE_DIR", str(shared_uv_cache))
+            Environments(DataFolder(root), Settings()).install("classic")
+
+    return once(tmp_path_factory, "classic root", make)
 
 
 def end_workers(root: Path) -> None:

@@ -8,13 +8,10 @@ from pathlib import Path
 import pytest
 
 from envmanager.data.paths import DataFolder
-from envmanager.data.settings import Settings
 from envmanager.environments.generations import source_sha256
-from envmanager.environments.lifecycle import Environments
 from envmanager.modules import catalog
 from envmanager.modules.catalog import Module
 from tests.envmanager.conftest import copy_root
-from tests.sharing import once
 from tests.support import publish
 
 TOML = """
@@ -119,19 +116,6 @@ def publish_lab(root: Path) -> Module:
     }
     (folder / "manifest.json").write_text(json.dumps(manifest), "utf-8")
     return module
-
-
-@pytest.fixture(scope="session")
-def classic_root(tmp_path_factory, shared_uv_cache) -> Path:
-    """Return a data folder with `classic` installed: to be copied, and never changed."""
-
-    def make(root: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GA3ENV_HOME", str(root))
-            patch.setenv("UV_CACHE_DIR", str(shared_uv_cache))
-            Environments(DataFolder(root), Settings()).install("classic")
-
-    return once(tmp_path_factory, "classic root", make)
 
 
 @pytest.fixture(name="classic")

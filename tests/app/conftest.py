@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 # The bench names a folder for pictures where it has a screen (`./run test --windows`).
 os.environ.setdefault(
@@ -11,10 +12,12 @@ os.environ.setdefault(
 )
 
 import pytest
-from PySide6.QtCore import QSettings
+from PySide6.QtCore import QEvent, QSettings
 from PySide6.QtWidgets import QApplication, QDialog, QMessageBox
 
 from app import application
+from app.pages.try_it.page import TryPage
+from tests.app import on_try_it, toy_module
 from tests.envmanager.conftest import (  # noqa: F401 - the small module that real uv installs
     environments,
     installed,
@@ -31,11 +34,26 @@ def qapp_cls():
     return QApplication
 
 
+@pytest.fixture(scope="session", autouse=True)
+def old_objects_are_no_garbage():
+    """Keep the many objects of pytest and of all modules out of the search after each test."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def garbage_in_the_gui_thread():
-    """Collect garbage where the app does: in a thread of the background it would end Qt objects."""
+    """Collect garbage where the app does: in a thread of the background it would end Qt objects.
+
+    Before that, windows that were told to go do so, though no event loop runs any more: those of
+    all tests would be restyled in each one that follows.
+    """
     gc.disable()
     yield
+    if QApplication.instance():
+        QApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     gc.collect()
     gc.enable()
 
@@ -68,3 +86,26 @@ def app(qtbot, data_folder):
     yield made
     made.shut_down()
     made.window.close()
+
+
+@pytest.fixture
+def toy(data_folder) -> Path:
+    """Publish the module `toy`; return the data folder."""
+    toy_module.publish_toy(data_folder)
+    return data_folder
+
+
+@pytest.fixture
+def calibrated(tmp_path) -> Path:
+    """Return the image that `toy` works on, with pixels of 0.5 µm."""
+    path = tmp_path / "blobs ü.ome.tif"
+    toy_module.write_calibrated(path)
+    return path
+
+
+@pytest.fixture
+def try_page(app, qtbot, toy) -> TryPage:
+    """Return the page *Try it*, on which `toy` is chosen."""
+    made = on_try_it.show(app, qtbot, module="toy")
+    qtbot.waitUntil(lambda: made.column.function == "segment", timeout=PATIENCE_MS)
+    return made

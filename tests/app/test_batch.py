@@ -22,20 +22,16 @@ from envmanager.data.paths import DataFolder
 from envmanager.events import Items
 from envmanager.presets import Preset
 from tests.app.conftest import PATIENCE_MS
-from tests.app.test_try_run import (  # noqa: F401 - the module that is run, and an image of it
-    calibrated,
-    open_image,
-    pixels,
-    toy,
-)
-from tests.app.test_try_run import choose_function as choose_function_of_try
-from tests.app.test_try_run import show as show_try
+from tests.app.on_try_it import choose_function as choose_function_of_try
+from tests.app.on_try_it import open_image
+from tests.app.on_try_it import show as show_try
+from tests.app.toy_module import pixels
 
 COUNT = 3
 
 
 @pytest.fixture
-def page(app, qtbot, toy) -> BatchPage:  # noqa: F811
+def page(app, qtbot, toy) -> BatchPage:
     app.show()
     app.window.resize(1280, 720)
     qtbot.waitUntil(lambda: bool(app.store.snapshot), timeout=PATIENCE_MS)
@@ -264,7 +260,7 @@ def test_a_channel_is_taken_of_images_that_have_several(page, qtbot, tmp_path):
 # ---- presets, pipelines, other pages -------------------------------------------------------------
 
 
-def test_a_preset_of_try_it_and_the_file_that_does_the_same(page, qtbot, folder, monkeypatch, toy):  # noqa: F811
+def test_a_preset_of_try_it_and_the_file_that_does_the_same(page, qtbot, folder, monkeypatch, toy):
     presets.save(DataFolder(toy), Preset("two", "toy", "segment", {"threshold": 150.0}))
     page.column.parameters.load("two")
     form = page.column.parameters.form
@@ -350,7 +346,7 @@ def test_a_file_that_is_no_pipeline_is_refused(app, page, qtbot, tmp_path):
     assert page.column.document is None
 
 
-def test_try_it_hands_over_exactly_what_is_chosen(app, qtbot, toy, tmp_path):  # noqa: F811
+def test_try_it_hands_over_exactly_what_is_chosen(app, qtbot, toy, tmp_path):
     image = tmp_path / "two.ome.tif"
     both = np.stack([pixels(), pixels()])
     tifffile.imwrite(image, both, photometric="minisblack", metadata={"axes": "CYX"})

@@ -11,7 +11,7 @@ from app.pages.batch.pictures import SIDE, Sources
 from envmanager.images import OUTLINE
 from envmanager.pipelines.plan import Save, Selection
 from envmanager.pipelines.records import ImageRecord
-from tests.app.test_try_run import pixels
+from tests.app.toy_module import pixels
 
 
 def rgb(picture) -> np.ndarray:

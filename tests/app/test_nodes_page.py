@@ -22,7 +22,6 @@ from envmanager.machine.windows import Nis
 from tests.app.conftest import PATIENCE_MS
 from tests.lab_module import (
     classic_installed,  # noqa: F401
-    classic_root,  # noqa: F401
     publish_lab,
     write_lab,
 )

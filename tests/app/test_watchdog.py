@@ -54,6 +54,8 @@ class Heartbeat(QObject):
         self._main = threading.get_ident()
         self._last = (time.perf_counter(), time.thread_time())
         self._stack = ""
+        self._frames: dict[int, object] = {}  # those of all threads when the GUI was late
+        self._seen = False
         self._over = threading.Event()
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
@@ -69,20 +71,24 @@ class Heartbeat(QObject):
         self.longest_wall = max(self.longest_wall, wall - before[0])
         if own - before[1] > self.longest:
             self.longest, self.where = own - before[1], self._stack
-        self._stack = ""
+        if self._seen:
+            self._stack, self._frames, self._seen = "", {}, False
 
     def _watch(self) -> None:
         while not self._over.wait(BEAT_MS / 1000):
             late = time.perf_counter() - self._last[0] > GOAL_S
-            frame = sys._current_frames().get(self._main)
-            if late and frame and not self._stack:
-                self._stack = "".join(traceback.format_stack(frame)[-6:])
+            if late and not self._seen:
+                # They are let go by a beat: with the last of a frame, widgets in it would end here.
+                self._frames = sys._current_frames()
+                self._stack = "".join(traceback.format_stack(self._frames[self._main])[-6:])
+                self._seen = True
 
     def end(self) -> None:
         """Beat no more."""
         self._timer.stop()
         self._over.set()
         self._watcher.join()
+        self._frames = {}
 
 
 @pytest.fixture

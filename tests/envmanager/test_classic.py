@@ -7,11 +7,9 @@ import pytest
 import tifffile
 
 from envmanager import images, segmentation
-from envmanager.data.paths import DataFolder
-from envmanager.data.settings import Settings
-from envmanager.environments.lifecycle import Environments
 from envmanager.errors import BadInput
 from tests.conftest import end_workers
+from tests.envmanager.conftest import copy_root
 from tests.support import PROJECT
 
 pytestmark = pytest.mark.slow  # under Wine the demo installs and runs the same module
@@ -29,13 +27,10 @@ needs_data = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, shared_uv_cache):
-    """Install the module once for all tests of this file."""
+def root(tmp_path_factory, classic_root):
+    """Return a data folder with the module for all tests of this file."""
     folder = tmp_path_factory.mktemp("klassisch é")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GA3ENV_HOME", str(folder))
-        patch.setenv("UV_CACHE_DIR", str(shared_uv_cache))
-        Environments(DataFolder(folder), Settings()).install("classic")
+    copy_root(classic_root, folder)
     return folder
 
 

@@ -20,6 +20,7 @@ import psutil
 
 from envmanager import workers
 from envmanager.data.paths import APP, DataFolder
+from envmanager.doctor import checklist
 from ga3_nodes import client, home
 from tests.faults import mini
 
@@ -199,8 +200,8 @@ class Bench:
 
     def is_green(self, *, but: str = "") -> None:
         """Doctor finds nothing wrong, `but` for one check."""
-        checks = self.run("doctor")["checks"]
-        wrong = [c for c in checks if c["status"] == "error" and c["id"] != but]
+        checks = checklist.checks(self.data, checklist.usable_settings(self.data))
+        wrong = [c for c in checks if c.status == "error" and c.id != but]
         assert not wrong
 
     def shape(self) -> set[str]:

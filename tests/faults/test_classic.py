@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ga3_nodes import client
+from tests.envmanager.conftest import copy_root
 from tests.faults import bench as benches
 from tests.faults.bench import Bench
 
@@ -51,9 +52,9 @@ def test_an_install_is_killed_at_each_stage(real, tried):
     assert len([p for p in (real.root / "envs" / MODULE).iterdir() if p.name.isdecimal()]) == 1
 
 
-def test_a_repair_is_killed(real, shared_uv_cache, tried):
+def test_a_repair_is_killed(real, classic_root, shared_uv_cache, tried):
     real.environment["UV_CACHE_DIR"] = str(shared_uv_cache)
-    real.run("install", MODULE)
+    copy_root(classic_root, real.root)
     venv = real.root / "envs" / MODULE / "1" / ".venv"
     next(venv.glob("**/skimage/__init__.py")).unlink()
     for stage in (2, 5, 9):

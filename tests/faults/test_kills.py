@@ -20,7 +20,7 @@ from tests.faults.conftest import World
 pytestmark = pytest.mark.slow
 MODULE = mini.NAME
 # How often each command is killed.
-KILLS = {"install": 12, "update": 11, "repair": 8, "rollback": 7, "remove": 6}
+KILLS = {"install": 10, "update": 10, "repair": 8, "rollback": 5, "remove": 5}
 
 
 def _no_change(bench: Bench) -> None:
@@ -67,12 +67,15 @@ class Undisturbed:
     def moments(self, number: int) -> list[tuple[int | None, float]]:
         """Return when to kill: after which stage began (None: the start), how much later.
 
-        First each stage's begin and the milliseconds of the publishing, then evenly spread.
+        First the milliseconds of the publishing and the begin of the stages before it, then two
+        or more that are evenly spread.
         """
         last = len(self.stages) - 1
-        found: list[tuple[int | None, float]] = [(stage, 0.0) for stage in range(len(self.stages))]
-        found += [(last, delay) for delay in (0.004, 0.012, 0.03)] if self.stages else []
-        found = found[: number - 3]
+        found: list[tuple[int | None, float]] = []
+        if self.stages:
+            found += [(last, delay) for delay in (0.0, 0.004, 0.012, 0.03)]
+            found += [(stage, 0.0) for stage in reversed(range(last))]
+        found = found[: number - 2]
         spread = number - len(found)
         start = self.stages[0] if self.stages else self.seconds / 2
         length = self.seconds - start

@@ -19,11 +19,14 @@ from ga3_nodes import home
 from ga3_nodes.spawn import worker_environment
 from tests.conftest import end_workers
 from tests.envmanager.test_torch_install import torch_wheel  # noqa: F401 - a fixture
+from tests.modules.training import TRAIN, training_set
 from tests.sharing import once
 from tests.support import PROJECT
 
 DATA = PROJECT.parent / "shared" / "data"
 _TIMEOUT_S = 500
+# Two test processes with two threads each would wait for one another on two cores.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 # What a script by hand starts with: `arrays` (its inputs), `given` (plain values), `out` (results).
 _PROLOGUE = """
 import json, sys
@@ -62,39 +65,48 @@ def module_cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _roots() -> dict[str, Path]:
-    return {}
+def _modules_root(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("Daten é")
 
 
 @pytest.fixture
-def installed(
-    _roots, tmp_path_factory, module_cache, monkeypatch
-) -> Iterator[Callable[..., Installed]]:
-    """Return a function that installs a module and makes its data folder the one in use.
+def installed(_modules_root, module_cache, monkeypatch) -> Iterator[Callable[..., Installed]]:
+    """Return a function that installs a module in the one data folder of all these tests.
 
     ``installed(name, settings, env=None)`` installs at its first call in this process only; `env`
     is added to the environment variables of the module's workers. Workers end with the test; the
-    environment and the imported weights stay for the next one.
+    environments and the imported weights stay for the next one.
     """
+    root = _modules_root
     monkeypatch.setenv("UV_CACHE_DIR", str(module_cache))
-    used = []
 
     def use(name: str, settings: Settings, env: dict[str, str] | None = None) -> Installed:
-        if name not in _roots or inventory.published(DataFolder(_roots[name]), name) is None:
-            root = tmp_path_factory.mktemp(f"Daten {name} é")
+        monkeypatch.setenv("GA3ENV_HOME", str(root))
+        if inventory.published(DataFolder(root), name) is None:
             _write(root / "settings.toml", settings)  # for the command line
-            monkeypatch.setenv("GA3ENV_HOME", str(root))
             Environments(DataFolder(root), settings).install(name)
             add_variables(root / "config.json", name, env or {})
-            _roots[name] = root
-        root = _roots[name]
-        monkeypatch.setenv("GA3ENV_HOME", str(root))
-        used.append(root)
         return Installed(DataFolder(root), home.published(name))
 
     yield use
-    for root in used:
-        end_workers(root)
+    end_workers(root)
+
+
+@pytest.fixture
+def cellpose(installed, torch_settings) -> Installed:
+    """Return Cellpose, installed."""
+    return installed("cellpose", torch_settings, env=ONE_THREAD)
+
+
+@pytest.fixture
+def trained(request, by_hand, tmp_path_factory) -> Path:
+    """Return a folder with a model and its size net, ``size_trained.npy``, trained once for all."""
+
+    def make(folder: Path) -> None:
+        cellpose = request.getfixturevalue("cellpose")  # installed for this only
+        by_hand(cellpose.entry, TRAIN, training_set(), folder=str(folder), name="trained")
+
+    return once(tmp_path_factory, "trained cellpose", make)
 
 
 def add_variables(config: Path, name: str, env: dict[str, str]) -> None:

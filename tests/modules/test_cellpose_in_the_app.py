@@ -15,8 +15,12 @@ from PySide6.QtWidgets import QPushButton
 from app.pages.modules import steps
 from app.pages.modules.plans import InstallSheet
 from app.pages.modules.weights import WeightsSheet
+from envmanager import workers
 from envmanager.connection import LINKS
-from ga3_nodes import home
+from envmanager.data.paths import DataFolder
+from ga3_nodes import client, home
+from ga3_nodes.errors import GA3EnvError
+from tests import programs
 from tests.app.conftest import (  # noqa: F401 - the app, offscreen
     app,
     garbage_in_the_gui_thread,
@@ -25,8 +29,7 @@ from tests.app.conftest import (  # noqa: F401 - the app, offscreen
     qapp_cls,
 )
 from tests.conftest import end_workers
-from tests.modules.conftest import add_variables
-from tests.modules.test_cellpose import ONE_THREAD, cellpose, trained  # noqa: F401 - fixtures
+from tests.modules.conftest import ONE_THREAD, add_variables
 from tests.modules.training import cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -41,7 +44,7 @@ def picture(tmp_path) -> Path:
 
 
 @pytest.fixture
-def empty_root(trained, torch_settings, tmp_path, monkeypatch) -> Iterator[Path]:  # noqa: F811
+def empty_root(trained, torch_settings, module_cache, tmp_path, monkeypatch) -> Iterator[Path]:
     """Give a data folder in which nothing is installed; a network was trained before."""
     root = tmp_path / "Daten é"
     root.mkdir()
@@ -49,6 +52,7 @@ def empty_root(trained, torch_settings, tmp_path, monkeypatch) -> Iterator[Path]
     text = f"find_links = [{links}]\npython = {json.dumps(torch_settings.python)}\n"
     (root / "settings.toml").write_text(text, "utf-8")
     monkeypatch.setenv("GA3ENV_HOME", str(root))
+    monkeypatch.setenv("UV_CACHE_DIR", str(module_cache))
     yield root
     end_workers(root)
 
@@ -58,7 +62,7 @@ def buttons(widget, text: str) -> list[QPushButton]:
     return [button for button in found if button.text() == text and button.isEnabled()]
 
 
-def test_from_the_card_to_a_green_check(empty_root, trained, picture, qtbot, request):  # noqa: F811
+def test_from_the_card_to_a_green_check(empty_root, trained, picture, qtbot, request):
     running = request.getfixturevalue("app")  # which reads the data folder at its start
     running.show("modules")
     page = running.window._pages["modules"]
@@ -104,3 +108,12 @@ def test_from_the_card_to_a_green_check(empty_root, trained, picture, qtbot, req
     assert [link.ok for link in node.check.links] == [True] * len(LINKS)
     assert home.published("cellpose").root == empty_root
     assert np.array_equal(tifffile.imread(picture), cells(200, (104, 120), 20)[0])
+
+    client.close()
+    programs.until(
+        lambda: not any(w.clients for w in workers.live(DataFolder(empty_root), "cellpose"))
+    )
+    code, told = programs.answer(programs.command("remove", "cellpose"))
+    assert code == 0, told
+    with pytest.raises(GA3EnvError, match="not installed"):
+        client.call("cellpose", "segment", {"image": tifffile.imread(picture)})

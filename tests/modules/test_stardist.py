@@ -13,9 +13,8 @@ import tifffile
 
 from envmanager import nodes, workers
 from envmanager.data.settings import Settings
-from envmanager.environments.lifecycle import Environments
 from envmanager.modules import catalog
-from ga3_nodes import client, home
+from ga3_nodes import client
 from ga3_nodes.errors import Cancelled, GA3EnvError
 from tests import programs
 from tests.modules.conftest import f1
@@ -223,7 +222,7 @@ def test_bad_input_is_one_sentence_and_the_worker_lives_on(stardist, models, sam
     (part / "weights_best.h5").write_bytes(whole[: len(whole) // 2])
     shutil.copy(models / "colour" / "weights_best.h5", other)
     bad = [
-        ("y, x", gray[0], nuclei, {}),
+        ("axes yx", gray[0], nuclei, {}),
         ("16 x 16", gray[:9], nuclei, {}),
         ("3 components", gray, models / "colour", {}),
         ("Component 3", np.dstack([gray, gray]), nuclei, {"channel": 3}),
@@ -280,11 +279,11 @@ out["has"] = np.array([find_spec(name) is not None for name in ("torch", "tensor
 
 
 def test_side_by_side_with_a_module_that_it_cannot_share_an_environment_with(
-    stardist, models, sample, torch_settings, by_hand, tmp_path
+    stardist, models, sample, cellpose, by_hand, tmp_path
 ):
     """Cellpose needs torch and numpy < 2.1; StarDist comes with TensorFlow and a newer numpy."""
-    Environments(stardist.data, torch_settings).install("cellpose")
-    cellpose = home.published("cellpose")
+    assert stardist.data.root == cellpose.data.root
+    cellpose = cellpose.entry
     theirs, ours = (by_hand(entry, VERSIONS, {}) for entry in (cellpose, stardist.entry))
     assert theirs["has"].tolist() == [True, False]
     assert ours["has"].tolist() == [False, True]

@@ -24,7 +24,6 @@ from ga3_nodes import home
 from tests.envmanager.pipelines.conftest import REFERENCE
 from tests.lab_module import (
     classic_installed,  # noqa: F401
-    classic_root,  # noqa: F401
 )
 from tests.support import PROJECT, publish
 
