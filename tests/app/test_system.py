@@ -171,6 +171,9 @@ def test_disk_space_is_counted_and_the_cache_emptied(qtbot, app, shown, data):
     assert found["Cache of downloads"].total >= 500_000
     qtbot.waitUntil(lambda: "GB free" in told(page.disk), timeout=PATIENCE_MS)
     click(qtbot, page.disk.empty)
+    assert "needs the network" in app.window.messages.text
+    assert cached.exists()  # it asks first
+    click(qtbot, app.window.messages._action)
     wait(qtbot, app)
     assert not cached.exists()
     assert "of the cache are free again" in app.window.messages.text

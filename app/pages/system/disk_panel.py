@@ -82,7 +82,7 @@ class DiskPanel(Panel):
         )
         self.empty = build.button(
             "Empty the cache",
-            partial(self.clean_cache, everything=True),
+            self._ask_to_empty,
             role="quiet",
             tip="Remove all downloads: environments stay, the next install downloads anew",
         )
@@ -110,6 +110,18 @@ class DiskPanel(Panel):
             task = self.context.background.start("Count the disk space", work.count, lane=LANE)
             task.failed.connect(self.context.shell.tell_error)
             self._follow(task)
+
+    def _ask_to_empty(self) -> None:
+        """Say what it costs: without a network, a repair has the cache only."""
+        found = self._found.own
+        size = f" ({words.size(found.cache.total)})" if found else ""
+        self.context.shell.tell(
+            f"All downloads will be removed{size}. Environments stay, but the next install or "
+            "repair downloads anew, for which it needs the network.",
+            tone="warning",
+            action="Empty the cache",
+            run=partial(self.clean_cache, everything=True),
+        )
 
     def clean_cache(self, *, everything: bool) -> None:
         """Remove downloads that nothing uses, or all of them."""
