@@ -31,6 +31,8 @@ _KEPT = frozenset(
 # into it. Its cache keeps wheels by this address, so it must stay as it is; with a drive letter it
 # is that of a folder on every system.
 WHEELHOUSE = "file:///C:/ga3env-wheels"
+# What uv says where it finds no Python of that name, or what is found is none.
+_NO_PYTHON = ("No interpreter found", "Invalid version request", "Failed to inspect")
 _IN_CACHE = re.compile(r"^DEBUG Registry requirement already cached: ([\w.-]+)==")
 # Lets uv say which packages its cache lacks: `environments.downloads` reads it.
 _TELLING = "uv_installer::plan=debug,uv_client::cached_client=debug"
@@ -62,9 +64,26 @@ class Uv:
         return self._run("version", "--version", cwd=self.data.root).stdout.split()[1]
 
     def make_venv(self, venv: Path, python: str) -> None:
-        """Make an empty virtual environment; uv fetches a Python where none of the system fits."""
+        """Make an empty virtual environment; uv fetches a Python where none of the system fits.
+
+        Raises
+        ------
+        ToolFailed
+            There is no such Python (code ``no_such_python``), or it could not be fetched.
+        """
         found = self.find_python(python) or python
-        self._run("make the environment", "venv", "--python", found, venv, cwd=venv.parent)
+        try:
+            self._run("make the environment", "venv", "--python", found, venv, cwd=venv.parent)
+        except ToolFailed as error:
+            if not any(told in error.message for told in _NO_PYTHON):
+                raise
+            raise ToolFailed(
+                error.message,
+                "Name another Python: a version such as 3.12, or the full path of one that is here "
+                "(./run doctor tells which was found).",
+                code="no_such_python",
+                details=error.details,
+            ) from error
 
     def resolve(
         self, wanted: Path, python: Path, pylock: Path, constraints: Sequence[Path] = ()

@@ -150,6 +150,17 @@ def test_an_index_that_does_not_answer_is_named(tiny, data_folder):
     assert _left_in(data_folder) == []
 
 
+@pytest.mark.parametrize("python", ["3.99", "2.7", "no such program", "missing/python", "."])
+def test_a_python_that_is_none_is_no_fault_of_the_network(environments, tiny, tmp_path, python):
+    name = str(tmp_path / python) if python[-1] in "n." else python
+    with pytest.raises(ToolFailed) as caught:
+        environments.install("tiny", python=name)
+    assert caught.value.code == "no_such_python"
+    assert "3.12" in caught.value.hint
+    assert "network" not in caught.value.hint
+    assert _left_in(environments.data.root) == []
+
+
 def test_offline_with_a_filled_cache_works(environments, tiny, data_folder):
     environments.install("tiny")
     environments.remove("tiny")
