@@ -48,8 +48,8 @@ from ga3_nodes.peers import SLOTS, Peer
 from ga3_nodes.running import Running
 
 EXIT_FAILED = 1
-_STDOUT = 1  # goes to the worker's log
 EXIT_ABANDONED = 77  # whoever waited for the running call is gone
+_STDOUT = 1  # goes to the worker's log
 _WATCH_S = 2.0  # how often an idle worker looks whether it is retired
 _GRACE_S = 2.0  # how long a call may run on that nobody waits for
 _NOTE_EVERY_S = 0.2  # how often the lease's note is written at most

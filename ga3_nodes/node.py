@@ -70,7 +70,7 @@ class ExternalModuleNode:
         out : mapping, optional
             Outputs of NIS by the names of what is written into them, such as
             ``{"labels": out[0]}``, as `write` does. They are written when all of them fit: where
-            this raises, nothing is.
+            this raises, nothing is, unless NIS itself refuses the second of two tables.
 
         Returns
         -------

@@ -27,8 +27,6 @@ from envmanager.moving import machine_wide, relocation
 from envmanager.uv.program import Uv
 
 _PATIENCE_S, _FORCED_S = 15.0, 2.0  # for workers that were told to end
-
-
 _CLEANABLE = "Its cache is cleaned by ./run disk --clean-cache with GA3ENV_MACHINE_WIDE=1."
 _NOT_CLEANABLE = "Only an administrator may clean it."
 _MACHINE_WIDE_HELP = "make its environments those of all accounts (for administrators)"
